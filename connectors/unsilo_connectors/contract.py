@@ -1,0 +1,199 @@
+"""What a connector is: what it declares, what its functions take and give, and the errors they may raise.
+
+The way of a request through a connector: `verify` (is it from whom it says?), `handshake` (does it only ask whether we
+are there?), `split` (one request, how many records?), `decode` and `aggregate` (what is each one about?); and later, in
+another process and from the stored record alone: `decode`, `event_type`, and the mapping declared for that type. All of
+them are pure: no clock, no network, no memory.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, JsonValue
+from unsilo_schemas.entity import Actor, ActorRef, Entity, EventType, Ref, Reference
+from unsilo_schemas.identity import entity_id
+
+Refusal = Literal[
+    "signature_missing",
+    "signature_malformed",
+    "signature_wrong",
+    "credentials_missing",
+    "credentials_wrong",
+    "timestamp_missing",
+    "timestamp_malformed",
+    "too_old",
+    "too_far_ahead",
+]
+
+
+class UntrustedWebhook(Exception):
+    """The request does not prove its sender. The gateway answers 401 and writes the reason, never the body, to `audit`.
+
+    `skew_seconds` is how far the request's own time lies behind ours (negative: ahead), where it has one.
+    """
+
+    def __init__(self, reason: Refusal, skew_seconds: float | None = None) -> None:
+        super().__init__(reason)
+        self.reason: Refusal = reason
+        self.skew_seconds = skew_seconds
+
+
+class MalformedWebhook(Exception):
+    """The body is not what the vendor documents. It is stored whole all the same and becomes a dead letter.
+
+    The message names places and types, never values: it is kept beside the letter and shown to operators.
+    """
+
+
+class Settings(BaseModel):
+    """A connection's settings. Unknown ones are refused, so that a misspelt option does not silently do nothing."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+SettingsT = TypeVar("SettingsT", bound=Settings)
+PayloadT = TypeVar("PayloadT")
+
+
+@dataclass(frozen=True, slots=True)
+class Connection(Generic[SettingsT]):
+    """One configured use of a connector, and the ids and references that follow from it."""
+
+    id: str
+    system: str
+    settings: SettingsT
+
+    def entity_id(self, remote_type: str, remote_id: str, scope: str = "") -> str:
+        """The canonical id of an object of this connection's system."""
+        return entity_id(self.id, remote_type, remote_id, scope)
+
+    def ref(self, remote_type: str, remote_id: str, scope: str = "", url: str | None = None) -> Ref:
+        """Where an object lives in this connection's system."""
+        optional = {name: text for name, text in (("scope", scope), ("url", url)) if text}
+        return Ref(system=self.system, connection=self.id, type=remote_type, id=remote_id, **optional)
+
+    def reference(self, remote_type: str, remote_id: str, scope: str = "", name: str | None = None) -> Reference:
+        """Another object, mentioned in passing."""
+        named = {} if name is None else {"name": name}
+        return Reference(id=self.entity_id(remote_type, remote_id, scope), remote_id=remote_id, **named)
+
+    def actor(
+        self, remote_id: str, name: str | None = None, kind: Literal["human", "bot", "system"] | None = None
+    ) -> Actor:
+        """Who acted, as this system names them."""
+        known = {key: value for key, value in (("display_name", name), ("kind", kind)) if value is not None}
+        return Actor(ref=ActorRef(connection=self.id, id=remote_id), **known)
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookRequest(Generic[SettingsT]):
+    """A request as it came in. It belongs to no web framework, so connectors are tested without one."""
+
+    connection: Connection[SettingsT]
+    headers: Mapping[str, str]  # names in lower case
+    body: bytes  # as signed: any content coding undone, otherwise the bytes as received
+    received_at: datetime  # aware
+    url: str = ""  # the public address that the vendor called: some of them sign it
+    method: str = "POST"
+
+
+@dataclass(frozen=True, slots=True)
+class Raw(Generic[SettingsT]):
+    """One record of the raw log: a part of a request, with the declared secrets masked once it is stored."""
+
+    connection: Connection[SettingsT]
+    headers: Mapping[str, str]  # names in lower case
+    body: bytes
+    received_at: datetime  # aware
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The body that a handshake wants to see."""
+
+    body: bytes
+    content_type: str = "text/plain"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened, in shared terms.
+
+    `key` tells this change from every other of the connection, over all retries and all ways it may arrive: it includes
+    the source's own change time or version. `changed` and `previous` use JSON Pointers into the entity.
+    """
+
+    type: EventType
+    key: str
+    time: datetime  # aware: when it happened in the source
+    entity: Entity
+    changed: Sequence[str] = ()
+    previous: Mapping[str, JsonValue] | None = None
+    complete: bool = True
+    actor: Actor | None = None
+    sequence: str | None = None  # the source's version of the entity, as text that sorts
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """How the vendor delivers. Our answers, the deduplication window and `connections show` follow from it."""
+
+    deadline: timedelta  # how long it waits for an answer
+    retry_horizon: timedelta  # how long the same delivery may come again
+    on_failure: str  # in words, for an operator: what it does when we fail or refuse
+    content_types: Sequence[str] = ("application/json",)
+    max_body_bytes: int = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """Where a delivery carries secrets. They are masked after verification, before anything is stored."""
+
+    headers: Sequence[str] = ()  # names in lower case; `authorization` and `cookie` always count
+    fields: Sequence[str] = ()  # top-level names in a JSON or form body
+
+
+def whole(request: WebhookRequest[SettingsT]) -> Iterable[bytes]:
+    """The split of a system whose requests carry one event each."""
+    return (request.body,)
+
+
+def no_handshake(payload: PayloadT, raw: Raw[SettingsT]) -> Answer | None:
+    """The handshake of a system that has none."""
+    return None
+
+
+def no_delivery_key(payload: PayloadT, raw: Raw[SettingsT]) -> str | None:
+    """The delivery key of a system that does not number its deliveries: its event keys alone drop repeats."""
+    return None
+
+
+@dataclass(frozen=True)
+class Connector(Generic[SettingsT, PayloadT]):
+    """One system's webhooks: what it needs to know, whom to trust, how to translate.
+
+    `sign` gives the headers by which the vendor proves itself, for tests and for `unsilo send`; any of the active
+    secrets will do. `decode` raises MalformedWebhook. `aggregate` gives the canonical id of what the event
+    will be keyed by, so that a comment keeps its place behind its ticket. `events` declares the vendor's event types
+    that are mapped, `ignored` those that are known and not wanted; any other becomes a dead letter. `generation` grows
+    whenever a mapping changes what it says of the same record.
+    """
+
+    name: str
+    title: str
+    settings: type[SettingsT]
+    sender: Sender
+    verify: Callable[[WebhookRequest[SettingsT]], None]
+    sign: Callable[[bytes, SettingsT, datetime], Mapping[str, str]]
+    decode: Callable[[Raw[SettingsT]], PayloadT]
+    aggregate: Callable[[PayloadT, Raw[SettingsT]], str]
+    event_type: Callable[[PayloadT, Raw[SettingsT]], str]
+    events: Mapping[str, Callable[[PayloadT, Raw[SettingsT]], Iterable[Event]]]
+    ignored: frozenset[str] = frozenset()
+    secrets: Secrets = field(default_factory=Secrets)
+    split: Callable[[WebhookRequest[SettingsT]], Iterable[bytes]] = whole
+    handshake: Callable[[PayloadT, Raw[SettingsT]], Answer | None] = no_handshake
+    delivery_key: Callable[[PayloadT, Raw[SettingsT]], str | None] = no_delivery_key
+    generation: int = 1

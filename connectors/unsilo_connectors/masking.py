@@ -1,0 +1,37 @@
+"""Takes the secrets that travel inside a delivery out of it, before anything is stored."""
+
+import re
+from collections.abc import Mapping
+from functools import cache
+
+from .contract import Secrets
+
+MASK = "[masked]"
+_ALWAYS = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key"})
+
+
+def masked_headers(headers: Mapping[str, str], secrets: Secrets) -> dict[str, str]:
+    """The headers, with the value of each secret one replaced."""
+    hidden = _ALWAYS.union(secrets.headers)
+    return {name: MASK if name in hidden else value for name, value in headers.items()}
+
+
+def masked_body(body: bytes, secrets: Secrets) -> bytes:
+    """The body, with the value of each secret field replaced and every other byte as it came.
+
+    Works on the text, not on a parsed and rewritten copy, so that numbers, escapes and spacing stay what they were, and
+    so that a body too broken to parse is masked as well. A field of that name is masked at any depth.
+    """
+    for pattern in _patterns(tuple(secrets.fields)):
+        body = pattern.sub(lambda match: match[1] + MASK.encode() + match[2], body)
+    return body
+
+
+@cache
+def _patterns(fields: tuple[str, ...]) -> list[re.Pattern[bytes]]:
+    found = []
+    for name in fields:
+        escaped = re.escape(name.encode())
+        found.append(re.compile(rb'("' + escaped + rb'"\s*:\s*")(?:[^"\\]|\\.)*("|$)', re.DOTALL))
+        found.append(re.compile(rb"((?:^|&)" + escaped + rb"=)[^&]*()"))
+    return found

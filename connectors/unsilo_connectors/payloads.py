@@ -1,0 +1,93 @@
+"""Reading bodies: JSON, forms, and the many ways in which vendors write a moment."""
+
+import re
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
+
+from .contract import MalformedWebhook
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+_RFC3339_LIKE = re.compile(
+    r"(?P<head>\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(?:\.(?P<fraction>\d+))?(?P<zone>Z|[+-]\d\d:?\d\d| UTC)?$",
+    re.IGNORECASE,
+)
+
+
+def read_json(body: bytes) -> Any:
+    """Any JSON value, integers at any size; MalformedWebhook for what is not JSON, `NaN` and broken UTF-8 included."""
+    try:
+        return from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise MalformedWebhook(f"not JSON: {_position(str(error))}") from None
+
+
+def read_object(body: bytes) -> dict[str, Any]:
+    """A JSON object; MalformedWebhook for anything else."""
+    value = read_json(body)
+    if not isinstance(value, dict):
+        raise MalformedWebhook("not a JSON object")
+    return value
+
+
+def read_model(model: type[ModelT], body: bytes) -> ModelT:
+    """A body with the fields that a mapping needs; MalformedWebhook names those that are missing or of another type."""
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        raise MalformedWebhook(describe(error)) from None
+
+
+def as_model(model: type[ModelT], value: Any) -> ModelT:
+    """Part of a decoded body with the fields that a mapping needs; MalformedWebhook as in `read_model`."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise MalformedWebhook(describe(error)) from None
+
+
+def describe(error: ValidationError) -> str:
+    """What a validation found, by place and kind, without the values it found there."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    return "; ".join(
+        f"{'.'.join(str(step) for step in fault['loc']) or 'body'}: {_kind(fault['type'], fault['msg'])}"
+        for fault in found[:5]
+    )
+
+
+def moment(text: str) -> datetime:
+    """A moment written much like RFC 3339; UTC where no zone is given.
+
+    Takes what vendors send: nine or seven digits of fraction (cut to microseconds), an offset without colon, a blank
+    for the `T`, no zone at all. MalformedWebhook for anything else.
+    """
+    match = _RFC3339_LIKE.match(text)
+    if match is None:
+        raise MalformedWebhook("a time in none of the known notations")
+    zone = (match["zone"] or "Z").strip().upper().replace("UTC", "Z")
+    try:
+        seconds = datetime.fromisoformat(match["head"].replace(" ", "T") + ("+00:00" if zone == "Z" else zone))
+    except ValueError:
+        raise MalformedWebhook("a time that no calendar has") from None
+    return seconds.replace(microsecond=int((match["fraction"] or "0")[:6].ljust(6, "0"))).astimezone(UTC)
+
+
+def epoch(seconds: str | float) -> datetime:
+    """A moment in Unix seconds, as number or as decimal text, exact to the microsecond."""
+    whole, _, fraction = str(seconds).partition(".")
+    try:
+        return datetime.fromtimestamp(int(whole), UTC).replace(microsecond=int(fraction[:6].ljust(6, "0") or "0"))
+    except (ValueError, OverflowError, OSError):
+        raise MalformedWebhook("a time that is not in Unix seconds") from None
+
+
+def _position(message: str) -> str:
+    match = re.search(r"at line \d+ column \d+", message)
+    return match[0] if match else "unreadable"
+
+
+def _kind(kind: str, message: str) -> str:
+    return "broken JSON " + _position(message) if kind == "json_invalid" else kind
