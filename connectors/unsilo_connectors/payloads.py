@@ -70,9 +70,9 @@ def moment(text: str) -> datetime:
     zone = (match["zone"] or "Z").strip().upper().replace("UTC", "Z")
     try:
         seconds = datetime.fromisoformat(match["head"].replace(" ", "T") + ("+00:00" if zone == "Z" else zone))
-    except ValueError:
+        return seconds.replace(microsecond=int((match["fraction"] or "0")[:6].ljust(6, "0"))).astimezone(UTC)
+    except (ValueError, OverflowError):
         raise MalformedWebhook("a time that no calendar has") from None
-    return seconds.replace(microsecond=int((match["fraction"] or "0")[:6].ljust(6, "0"))).astimezone(UTC)
 
 
 def epoch(seconds: str | float) -> datetime:

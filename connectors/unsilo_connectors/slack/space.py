@@ -1,0 +1,124 @@
+"""Channels become social.space, and who comes and goes becomes social.membership."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+from unsilo_schemas.entity import Actor
+from unsilo_schemas.space import MEMBERSHIP, SPACE, Membership, Space
+
+from ..contract import Connection, Event, Raw
+from .callback import Callback, Part, first_text, happened_at, nullable_text, part, seconds, space_id, text
+from .settings import SlackSettings
+
+Mapping = Callable[[Callback, Raw[SlackSettings]], Iterable[Event]]
+
+PRIVATE = {"visibility": "private"}  # what a `group_...` event says by its name: they are the private channels' twins
+
+
+def created(callback: Callback, raw: Raw[SlackSettings]) -> Iterable[Event]:
+    """A new public channel. Of a new private one nobody is told: its first event is somebody joining."""
+    channel = part(callback.event, "channel")
+    known = _described(channel, raw.connection)
+    who = None
+    if (creator := first_text(channel, "creator")) is not None:
+        who = known["creator"] = raw.connection.actor(creator)
+    return (Event(SPACE["created"], callback.id, happened_at(callback), Space(**known), actor=who),)
+
+
+def renamed(**told: Any) -> Mapping:
+    """Another name. Slack does not say which it was before."""
+
+    def translate(callback: Callback, raw: Raw[SlackSettings]) -> Iterable[Event]:
+        known = {**told, **_described(part(callback.event, "channel"), raw.connection)}
+        return (Event(SPACE["updated"], callback.id, happened_at(callback), Space(**known), ("/name",)),)
+
+    return translate
+
+
+def changed(verb: str, field: str, **told: Any) -> Mapping:
+    """An event whose name says it all: besides the channel's id it carries at most who did it."""
+
+    def translate(callback: Callback, raw: Raw[SlackSettings]) -> Iterable[Event]:
+        known = {**_identified(text(callback.event, "channel"), raw.connection), **told}
+        who = _doer(callback.event, raw.connection)
+        return (Event(SPACE[verb], callback.id, happened_at(callback), Space(**known), ("/" + field,), actor=who),)
+
+    return translate
+
+
+def deleted(**told: Any) -> Mapping:
+    """A channel that is gone, with all that was said in it."""
+
+    def translate(callback: Callback, raw: Raw[SlackSettings]) -> Iterable[Event]:
+        when = happened_at(callback)
+        known = {**_identified(text(callback.event, "channel"), raw.connection), **told, "deleted_at": when}
+        who = _doer(callback.event, raw.connection)
+        return (Event(SPACE["deleted"], callback.id, when, Space(**known), ("/deleted_at",), actor=who),)
+
+    return translate
+
+
+def unshared(callback: Callback, raw: Raw[SlackSettings]) -> Iterable[Event]:
+    """One outside workspace less; `is_ext_shared` says whether others remain."""
+    event = callback.event
+    known = _identified(text(event, "channel"), raw.connection)
+    if isinstance(shared := event.get("is_ext_shared"), bool):
+        known["external"] = shared
+    changes = ("/external",) if shared is False else ()
+    return (Event(SPACE["updated"], callback.id, happened_at(callback), Space(**known), changes),)
+
+
+def joined(callback: Callback, raw: Raw[SlackSettings]) -> Iterable[Event]:
+    """By invitation, or of one's own accord."""
+    connection = raw.connection
+    inviter = first_text(callback.event, "inviter")
+    invited = {} if inviter is None else {"invited_by": connection.actor(inviter)}
+    membership = _membership(callback.event, connection, "joined", **invited)
+    who = invited.get("invited_by", membership.member)
+    return (Event(MEMBERSHIP["joined"], callback.id, happened_at(callback), membership, actor=who),)
+
+
+def left(callback: Callback, raw: Raw[SlackSettings]) -> Iterable[Event]:
+    """Gone or removed: Slack says neither which nor by whom, so there is no actor."""
+    membership = _membership(callback.event, raw.connection, "left")
+    return (Event(MEMBERSHIP["left"], callback.id, happened_at(callback), membership, ("/state",)),)
+
+
+def _membership(
+    event: Part, connection: Connection[SlackSettings], state: Literal["joined", "left"], **invited: Actor
+) -> Membership:
+    """A membership has no id at Slack: the user's, in that channel, is one."""
+    channel, user = text(event, "channel"), text(event, "user")
+    return Membership(
+        id=connection.entity_id("member", user, channel),
+        refs=[connection.ref("member", user, channel)],
+        space=space_id(connection, channel),
+        member=connection.actor(user),
+        state=state,
+        **invited,
+    )
+
+
+def _identified(channel: str, connection: Connection[SlackSettings]) -> dict[str, Any]:
+    return {"id": space_id(connection, channel), "refs": [connection.ref("channel", channel)]}
+
+
+def _described(channel: Part, connection: Connection[SlackSettings]) -> dict[str, Any]:
+    known = _identified(text(channel, "id"), connection)
+    if "name" in channel:
+        known["name"] = nullable_text(channel, "name")
+    known["kind"] = "group_direct" if channel.get("is_mpim") is True else "channel"
+    if isinstance(private := channel.get("is_private"), bool):
+        known["visibility"] = "private" if private else "public"
+    for theirs, ours in (("is_ext_shared", "external"), ("is_archived", "archived")):
+        if isinstance(flag := channel.get(theirs), bool):
+            known[ours] = flag
+    if channel.get("created") is not None:
+        known["remote_created_at"] = seconds(channel, "created")
+    return known
+
+
+def _doer(event: Part, connection: Connection[SlackSettings]) -> Actor | None:
+    """`user` in events of public channels, `actor_id` in some of private ones."""
+    who = first_text(event, "user", "actor_id")
+    return None if who is None else connection.actor(who)

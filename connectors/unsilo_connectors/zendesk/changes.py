@@ -1,0 +1,193 @@
+"""Mappings of the events on tickets, users and organizations. They differ in their layout, not in their making."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from pydantic import JsonValue
+from unsilo_schemas.entity import Coded
+
+from ..contract import Event, Raw
+from .delivery import Delivery, inner, required
+from .layouts import STATUS, Layout, pointer
+from .settings import ZendeskSettings
+from .values import Here, flag, identifier, named, plain, tags
+
+Translate: TypeAlias = Callable[[Delivery, Raw[ZendeskSettings]], Iterable[Event]]
+Verb: TypeAlias = Callable[[Any, Any, Here], str]  # from Zendesk's values before and after
+
+_LIVE = frozenset({"new", "open", "waiting_on_requester", "on_hold"})
+_DONE = frozenset({"resolved", "closed"})
+_ADDRESSES = {"email": ("/emails",), "phone_number": ("/phones",)}
+
+
+def whole(layout: Layout, verb: str, complete: bool = True) -> Translate:
+    """An event that the object alone tells."""
+
+    def translate(delivery: Delivery, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
+        yield told(layout, verb, delivery, raw, delivery.detail, complete=complete)
+
+    return translate
+
+
+def change(layout: Layout, name: str, verb: Verb | None = None) -> Translate:
+    """One field changed, told as `current` and `previous`. Without `current`, the object has the new value."""
+    targets = layout.targets(name)
+
+    def translate(delivery: Delivery, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
+        here, event, source = raw.connection, delivery.event, delivery.detail
+        if "current" in event:
+            source = {**source, name: event["current"]}
+        previous = None
+        if "previous" in event:
+            previous = {
+                path: plain(named("previous", reader, event["previous"], here)) for path, reader in targets.items()
+            }
+        if previous is not None and len(targets) > 1:  # a role says two things, of which one may stay as it was
+            now = {path: plain(reader(source.get(name), here)) for path, reader in targets.items()}
+            previous = {path: value for path, value in previous.items() if value != now[path]}
+        changed = tuple(targets) if previous is None else tuple(previous)
+        said = "updated" if verb is None else verb(event.get("previous"), source.get(name), here)
+        yield told(layout, said, delivery, raw, source, changed, previous, complete=name in source)
+
+    return translate
+
+
+def custom_field(layout: Layout) -> Translate:
+    """A field that the account defined. Tickets wrap its value, and name it `custom_field`; others do neither."""
+
+    def translate(delivery: Delivery, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
+        event = delivery.event
+        field = required(inner(event, "custom_field") or inner(event, "field"), "id", raw.connection)
+        path = pointer("custom", field)
+        custom = {field: _unwrapped(event["current"])} if "current" in event else {}
+        previous = {path: _unwrapped(event["previous"])} if "previous" in event else None
+        complete = "current" in event
+        yield told(layout, "updated", delivery, raw, delivery.detail, (path,), previous, complete, custom=custom)
+
+    return translate
+
+
+def tagged(layout: Layout) -> Translate:
+    """Tags came and went. Only tickets show all of them; elsewhere the record is worth asking for."""
+
+    def translate(delivery: Delivery, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
+        here, event, detail = raw.connection, delivery.event, delivery.detail
+        came, went = _listed(event, "tags_added", "added", here), _listed(event, "tags_removed", "removed", here)
+        previous: dict[str, JsonValue] | None = None
+        if "tags" in detail and (came or went):
+            now, new = named("tags", tags, detail["tags"], here) or [], set(came)
+            previous = {"/tags": [*(tag for tag in now if tag not in new), *went]}
+        yield told(layout, "updated", delivery, raw, detail, ("/tags",), previous, complete="tags" in detail)
+
+    return translate
+
+
+def deleted(layout: Layout) -> Translate:
+    def translate(delivery: Delivery, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
+        at = delivery.time(raw.connection)
+        yield told(layout, "deleted", delivery, raw, delivery.detail, ("/deleted_at",), deleted_at=at)
+
+    return translate
+
+
+def restored(layout: Layout) -> Translate:
+    def translate(delivery: Delivery, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
+        yield told(layout, "restored", delivery, raw, delivery.detail, ("/deleted_at",), deleted_at=None)
+
+    return translate
+
+
+def merged(layout: Layout) -> Translate:
+    """The object went into another one, which only the event names."""
+
+    def translate(delivery: Delivery, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
+        source = delivery.detail
+        if "target_ticket_id" in delivery.event:
+            source = {**source, "target_ticket_id": delivery.event["target_ticket_id"]}
+        yield told(layout, "merged", delivery, raw, source, ("/merged_into",))
+
+    return translate
+
+
+def identity(layout: Layout) -> Translate:
+    """A user won, changed or lost an address; which ones there are now, the event does not say."""
+
+    def translate(delivery: Delivery, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
+        event = delivery.event
+        of = inner(event, "identity") or inner(event, "current") or inner(event, "previous")
+        kind = of.get("type")
+        changed = _ADDRESSES.get(kind, ()) if isinstance(kind, str) else ()
+        yield told(layout, "updated", delivery, raw, delivery.detail, changed, complete=False)
+
+    return translate
+
+
+def told(
+    layout: Layout,
+    verb: str,
+    delivery: Delivery,
+    raw: Raw[ZendeskSettings],
+    source: Mapping[str, Any],
+    changed: Sequence[str] = (),
+    previous: Mapping[str, JsonValue] | None = None,
+    complete: bool = True,
+    custom: Mapping[str, Any] | None = None,
+    **more: Any,
+) -> Event:
+    """The event on the object in `source`."""
+    here = raw.connection
+    remote_id = required(source, "id", here)
+    fields = layout.read(source, here)
+    if custom:
+        fields["custom"] = {**fields.get("custom", {}), **custom}
+    ref = here.ref(layout.remote_type, remote_id, url=page(layout, remote_id, here))
+    entity = layout.kind.model(id=here.entity_id(layout.remote_type, remote_id), refs=[ref], **fields, **more)
+    return Event(
+        layout.kind[verb],
+        delivery.key(here),
+        delivery.time(here),
+        entity,
+        changed,
+        previous,
+        complete,
+        delivery.actor(here),
+    )
+
+
+def page(layout: Layout, remote_id: str, here: Here) -> str | None:
+    """Where an agent sees the object; None unless the settings name the subdomain."""
+    subdomain = here.settings.subdomain
+    return subdomain and f"https://{subdomain}.zendesk.com/agent/{layout.page}/{remote_id}"
+
+
+def status_verb(before: Any, after: Any, here: Here) -> str:
+    """Solved or closed, open again after it, or just another status."""
+    was, now = _category(before, here), _category(after, here)
+    if now in _DONE:
+        return now
+    return "reopened" if was in _DONE and now in _LIVE else "status_changed"
+
+
+def assigned_verb(before: Any, after: Any, here: Here) -> str:
+    """To take a ticket from somebody without giving it to anybody assigns nothing."""
+    return "updated" if identifier(after, here) is None else "assigned"
+
+
+def active_verb(before: Any, after: Any, here: Here) -> str:
+    return "deactivated" if flag(after, here) is False else "updated"
+
+
+def _category(status: Any, here: Here) -> str:
+    read: Coded | None = STATUS(status, here)
+    return (read and read.category) or ""
+
+
+def _listed(event: Mapping[str, Any], flat: str, nested: str, here: Here) -> list[str]:
+    """Tags, as ticket events have them and as the others do."""
+    value = event[flat] if flat in event else inner(event, nested).get("tags")
+    found: list[str] | None = named(flat, tags, value, here)
+    return found or []
+
+
+def _unwrapped(value: Any) -> Any:
+    return value["value"] if isinstance(value, dict) and "value" in value else value

@@ -1,0 +1,169 @@
+"""Mappings of the bodies of triggers and automations, whose shape is the administrator's: the settings say where."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from typing import Any
+
+from unsilo_schemas.entity import Actor
+from unsilo_schemas.ticket import COMMENT, TICKET, Comment, Ticket
+
+from ..contract import Event, MalformedWebhook, Raw
+from .changes import page
+from .comments import ROWS
+from .delivery import TRIGGER, Delivery
+from .layouts import TICKET_LAYOUT
+from .settings import ZendeskSettings
+from .values import Here, Reader, actor, identifier, text, time
+
+COMMENT_ADDED = TRIGGER + ".comment_added"
+UNKNOWN = TRIGGER + ".unknown_word"  # declared nowhere: it becomes a dead letter, because a typing error must show
+INVOCATION = "x-zendesk-webhook-invocation-id"
+
+_TICKET_READERS = {field: reader for _, field, reader in TICKET_LAYOUT.rows if field != "number"}
+_COMMENT_READERS = {field: reader for _, field, reader in ROWS if field != "remote_created_at"}
+_CHANGED = {
+    "assigned": "assignees",
+    "status_changed": "status",
+    "resolved": "status",
+    "reopened": "status",
+    "closed": "status",
+    "merged": "merged_into",
+    "deleted": "deleted_at",
+    "restored": "deleted_at",
+}
+_ABSENT = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """A template as Zendesk filled it in."""
+
+    body: Mapping[str, Any]
+    steps: Mapping[str, tuple[str, ...]]
+    here: Here
+
+    def value(self, name: str) -> Any:
+        """What stands for one of our fields; `_ABSENT` where the way to it ends early."""
+        found: Any = self.body
+        for step in self.steps.get(name, ("",)):
+            if not isinstance(found, dict) or step not in found:
+                return _ABSENT
+            found = found[step]
+        return found
+
+    def read(self, name: str, reader: Reader) -> Any:
+        """One field in our terms; None where it is absent."""
+        return self.fields({name: reader}).get(name)
+
+    def fields(self, readers: Mapping[str, Reader]) -> dict[str, Any]:
+        """Those of the fields that are there."""
+        found = {}
+        name = ""
+        try:
+            for name, reader in readers.items():
+                value = self.value(name)
+                if value is not _ABSENT:
+                    found[name] = reader(value, self.here)
+        except MalformedWebhook as error:
+            raise MalformedWebhook(f"{name}: {error}") from None
+        return found
+
+    def required(self, name: str) -> str:
+        """An id without which there is no event."""
+        found = self.read(name, identifier)
+        if not isinstance(found, str):
+            raise MalformedWebhook(f"{name}: missing")
+        return found
+
+    def word(self) -> str:
+        """What happened, in our words; `updated` where the template does not say."""
+        given = self.value("event")
+        if given is _ABSENT or given is None or given == "":
+            return "updated"
+        word = given if isinstance(given, str) else ""
+        return self.here.settings.event_words.get(word, word)
+
+    def person(self, name: str) -> Actor | None:
+        """Somebody by id, with their name where the template has it."""
+        display_name = self.read(name + "_name", text) or None
+        found: Actor | None = self.read(name, lambda value, here: actor(value, here, display_name))
+        return found
+
+
+def filled(delivery: Delivery, raw: Raw[ZendeskSettings]) -> Filled:
+    return Filled(delivery.body, raw.connection.settings.template.steps, raw.connection)
+
+
+def event_type(delivery: Delivery, raw: Raw[ZendeskSettings]) -> str:
+    """Whether it tells of a ticket or of a comment on one, or says neither in a word that we know."""
+    word = filled(delivery, raw).word()
+    if word == "comment_added":
+        return COMMENT_ADDED
+    return TRIGGER if word in TICKET.events else UNKNOWN
+
+
+def ticket(delivery: Delivery, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
+    """A ticket as the template shows it. A template without status is a thin notice."""
+    here, shown = raw.connection, filled(delivery, raw)
+    word, remote_id, at = shown.word(), shown.required("ticket"), _time(shown, raw)
+    fields = shown.fields(_TICKET_READERS)
+    custom = shown.value("custom")
+    if isinstance(custom, dict):
+        fields["custom"] = custom
+    if word in ("deleted", "restored"):
+        fields["deleted_at"] = at if word == "deleted" else None
+    entity = Ticket(
+        id=here.entity_id("ticket", remote_id),
+        refs=[here.ref("ticket", remote_id, url=page(TICKET_LAYOUT, remote_id, here))],
+        number=remote_id,
+        **fields,
+    )
+    changed = _CHANGED.get(word)
+    yield Event(
+        TICKET[word],
+        _key(shown, raw),
+        at,
+        entity,
+        ("/" + changed,) if changed in fields else (),
+        complete="status" in fields,
+        actor=shown.person("actor"),
+    )
+
+
+def comment(delivery: Delivery, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
+    """The latest comment on a ticket, where the trigger says that there is a new one."""
+    here, shown = raw.connection, filled(delivery, raw)
+    remote_id = shown.required("comment")
+    fields = shown.fields(_COMMENT_READERS)
+    author = shown.person("author")
+    if shown.value("author") is not _ABSENT:
+        fields["author"] = author
+    entity = Comment(
+        id=here.entity_id("comment", remote_id),
+        refs=[here.ref("comment", remote_id)],
+        ticket=here.entity_id("ticket", shown.required("ticket")),
+        **fields,
+    )
+    yield Event(
+        COMMENT["added"],
+        _key(shown, raw),
+        _time(shown, raw),
+        entity,
+        complete="body" in fields,
+        actor=author or shown.person("actor"),
+    )
+
+
+def _key(shown: Filled, raw: Raw[ZendeskSettings]) -> str:
+    """The administrator's own key, or Zendesk's number of the call, which its retries share.
+
+    The body is the last resort: where a template shows no time, two changes may look alike.
+    """
+    own = shown.read("key", text)
+    return f"{TRIGGER}/{own or raw.headers.get(INVOCATION) or sha256(raw.body).hexdigest()}"
+
+
+def _time(shown: Filled, raw: Raw[ZendeskSettings]) -> datetime:
+    return shown.read("time", time) or raw.received_at

@@ -1,0 +1,185 @@
+"""Zendesk's values. An id is text in events and a number in its API; an empty placeholder renders as empty text."""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, Literal, TypeAlias
+
+from pydantic import BaseModel
+from unsilo_schemas.entity import Actor, Coded, ContactPoint, Reference
+from unsilo_schemas.envelope import timestamp
+
+from ..contract import Connection, MalformedWebhook, Settings
+from ..payloads import moment
+from .settings import ZendeskSettings
+
+Here: TypeAlias = Connection[ZendeskSettings]
+Reader: TypeAlias = Callable[[Any, Here], Any]
+Kind: TypeAlias = Literal["human", "bot", "system"]
+
+SYSTEM_ID = "-1"  # Zendesk's own automations, as its audits name them
+_NOBODY = ("", "0")  # how user events write an absent id
+_ID_LIMIT = 10**20  # beyond 64 bits; Python refuses to write far longer numbers as text
+_REMEMBERED = 10_000  # the same people, groups and words come again and again, and making them takes most of the time
+
+
+def named(name: str, reader: Reader, value: Any, here: Here) -> Any:
+    """What a reader makes of a value; MalformedWebhook says of which."""
+    try:
+        return reader(value, here)
+    except MalformedWebhook as error:
+        raise MalformedWebhook(f"{name}: {error}") from None
+
+
+def identifier(value: Any, _: Here) -> str | None:
+    """An id as text; None for Zendesk's ways of writing none."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return None if value in _NOBODY else value
+    if type(value) is int and -_ID_LIMIT < value < _ID_LIMIT:  # not `isinstance`: true is no id
+        return str(value) if value else None
+    raise MalformedWebhook("not an id")
+
+
+def text(value: Any, _: Here) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    raise MalformedWebhook("not text")
+
+
+def flag(value: Any, _: Here) -> bool | None:
+    """True or false, as JSON or as the text of a placeholder."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in _FLAGS:
+        return _FLAGS[value.lower()]
+    raise MalformedWebhook("neither true nor false")
+
+
+def time(value: Any, _: Here) -> datetime | None:
+    """A moment; Zendesk writes none, three or nine digits of fraction, and placeholders may leave the seconds out."""
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str):
+        raise MalformedWebhook("not a time")
+    try:
+        found = datetime.fromisoformat(value)
+        if found.tzinfo is UTC:
+            return found
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    except OverflowError:
+        raise MalformedWebhook("a time that no calendar has") from None
+    except ValueError:
+        return moment(value)
+
+
+def tags(value: Any, _: Here) -> list[str] | None:
+    """A list in events, or one text with blanks between, as the placeholder renders it."""
+    if isinstance(value, str):
+        return value.split()
+    if value is None or (isinstance(value, list) and all(isinstance(tag, str) for tag in value)):
+        return value
+    raise MalformedWebhook("not a list of texts")
+
+
+def channel(value: Any, here: Here) -> str | None:
+    """`via` is an object in events and a text in a trigger's body."""
+    return text(value.get("channel") if isinstance(value, dict) else value, here)
+
+
+def emails(value: Any, here: Here) -> list[ContactPoint] | None:
+    """The one primary address that a user has."""
+    address = text(value, here)
+    if address is None:
+        return None
+    return [ContactPoint(value=address, primary=True)] if address else []
+
+
+def visibility(value: Any, here: Here) -> str | None:
+    public = flag(value, here)
+    return None if public is None else "public" if public else "internal"
+
+
+def outsider(value: Any, here: Here) -> bool | None:
+    """Whether a role is a customer's."""
+    return _OUTSIDERS.get(text(value, here) or "")
+
+
+def actor(value: Any, here: Here, name: str | None = None, kind: Kind | None = None) -> Actor | None:
+    remote_id = identifier(value, here)
+    if remote_id is None:
+        return None
+    return _actor(here.id, remote_id, name, "system" if remote_id == SYSTEM_ID else kind)
+
+
+def actors(value: Any, here: Here) -> list[Actor] | None:
+    """The one person in what is a list with us."""
+    if value is None:
+        return None
+    one = actor(value, here)
+    return [] if one is None else [one]
+
+
+def reference(remote_type: str) -> Reader:
+    """Reads the id of another object."""
+
+    def read(value: Any, here: Here) -> Reference | None:
+        remote_id = identifier(value, here)
+        return None if remote_id is None else _reference(here.id, remote_type, remote_id)
+
+    return read
+
+
+def references(remote_type: str) -> Reader:
+    """Reads the id of the one object in what is a list with us."""
+    read_one = reference(remote_type)
+
+    def read(value: Any, here: Here) -> list[Reference] | None:
+        if value is None:
+            return None
+        one = read_one(value, here)
+        return [] if one is None else [one]
+
+    return read
+
+
+def coded(categories: Mapping[str, str]) -> Reader:
+    """Reads an enumeration: upper case in events, lower case in the API, capitalised in placeholders."""
+
+    @lru_cache(maxsize=_REMEMBERED)
+    def understood(raw: str) -> Coded:
+        return Coded(category=categories.get(raw.upper()), raw=raw)
+
+    def read(value: Any, here: Here) -> Coded | None:
+        raw = text(value, here)
+        return understood(raw) if raw else None
+
+    return read
+
+
+def plain(value: Any) -> Any:
+    """A read value as JSON, for `previous`."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", exclude_unset=True)
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    return timestamp(value) if isinstance(value, datetime) else value
+
+
+_FLAGS = {"true": True, "false": False, "": None}
+_OUTSIDERS = {"end-user": True, "agent": False, "admin": False}
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _actor(connection: str, remote_id: str, name: str | None, kind: Kind | None) -> Actor:
+    return _connection(connection).actor(remote_id, name, kind)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _reference(connection: str, remote_type: str, remote_id: str) -> Reference:
+    return _connection(connection).reference(remote_type, remote_id)
+
+
+def _connection(id: str) -> Connection[Settings]:
+    return Connection(id, "zendesk", Settings())  # a connection with its settings has no hash to remember it by

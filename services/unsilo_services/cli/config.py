@@ -1,0 +1,93 @@
+"""`unsilo check` and `unsilo apply`: from files to the running hub."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from unsilo_schemas.topics import Topics
+
+from ..config_files import read
+from ..config_topic import Change, changes, entries, load, publish
+from ..configuration import Configuration
+from ..kafka import Kafka
+from ..settings import HubSettings
+from .output import AsJson, console, errors, show_json
+
+DEFAULT_FILE = Path("unsilo.yaml")
+_FOLLOW_SECONDS = 15.0
+
+Files = Annotated[
+    list[Path], typer.Option("-f", "--file", help="Configuration: files or folders of them.", show_default=True)
+]
+
+
+def check(files: Files = [DEFAULT_FILE], as_json: AsJson = False) -> None:  # noqa: B006  # typer's way to a default
+    """Say what is wrong in the configuration, by file, line and field, without a hub.
+
+    Example: unsilo check -f unsilo.yaml
+    """
+    configuration = read(files)
+    if as_json:
+        show_json({"connections": sorted(configuration.connections)})
+    else:
+        console.print(f"{len(configuration.connections)} connections, nothing wrong.")
+
+
+def apply(
+    files: Files = [DEFAULT_FILE],  # noqa: B006  # typer's way to a default
+    prune: Annotated[bool, typer.Option("--prune", help="Remove what no file declares any more.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change, and change nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Put the configuration into the running hub. It is followed within seconds, without a restart.
+
+    Nothing is applied when anything is wrong. Example: unsilo apply -f unsilo.yaml --dry-run
+    """
+    settings = HubSettings()
+    kafka = Kafka.from_settings(settings)
+    kafka.wait()
+    wanted = apply_files(kafka, settings, files, prune=prune, dry_run=dry_run)
+    if as_json:
+        show_json([{"key": change.key, "change": change.kind} for change in wanted])
+        return
+    for change in wanted:
+        console.print(f"{change.kind:8} {change.key}", markup=False)
+    console.print("nothing to change" if not wanted else "nothing was changed (dry run)" if dry_run else "applied")
+
+
+def apply_files(
+    kafka: Kafka, settings: HubSettings, files: Sequence[Path], *, prune: bool, dry_run: bool
+) -> list[Change]:
+    """Applies files and returns what changed, once the normalizer follows every connection (or nobody runs it)."""
+    configuration = read(files)
+    topics = Topics(settings.topic_prefix)
+    kafka.create(topics.fixed())
+    before = load(kafka, topics.config())
+    wanted = changes(before, entries(configuration), prune)
+    kept = sorted(before.keys() - entries(configuration).keys())
+    if kept and not prune:
+        errors.print(f"kept, though no file declares it: {', '.join(kept)} (--prune removes)", markup=False)
+    if not dry_run:
+        raw = [topics.raw(section.id, section.partitions) for section in configuration.connections.values()]
+        kafka.create(raw)
+        for drift in kafka.drift([*topics.fixed(), *raw]):
+            errors.print(f"{drift.topic}: {drift.setting} is {drift.found}, not {drift.wanted}", markup=False)
+        if wanted:
+            publish(kafka, topics.config(), wanted)
+            _await_followed(kafka, settings, configuration)
+    return wanted
+
+
+def _await_followed(kafka: Kafka, settings: HubSettings, configuration: Configuration) -> None:
+    """Waits until the normalizer reads every connection's raw topic; at once where none runs."""
+    topics = Topics(settings.topic_prefix)
+    wanted = {topics.raw(name).name for name in configuration.connections}
+    end = time.monotonic() + _FOLLOW_SECONDS
+    while time.monotonic() < end:
+        members = kafka.members(f"{settings.topic_prefix}.normalizer")
+        if not members or wanted <= {topic for member in members for topic, _ in member}:
+            return
+        time.sleep(0.1)
+    errors.print("the normalizer does not follow every connection yet: see its log", markup=False)

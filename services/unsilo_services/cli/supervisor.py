@@ -1,0 +1,114 @@
+"""Keeps processes running: starts them, restarts what dies, stops all of them in order."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from ..broker import leash
+
+_FIRST_PAUSE = 0.5
+_LONGEST_PAUSE = 30.0
+_STEADY_SECONDS = 30.0  # having run so long, a process that dies is restarted at once again
+_STOP_SECONDS = 25.0
+
+
+@dataclass(slots=True)
+class Child:
+    """One process that should be running."""
+
+    name: str
+    command: Sequence[str]
+    log: Path
+    environment: Mapping[str, str]
+    process: subprocess.Popen[bytes] | None = None
+    started_at: float = 0.0
+    restart_at: float = 0.0
+    pause: float = _FIRST_PAUSE
+    output: IO[bytes] | None = field(default=None, repr=False)
+
+
+class Supervisor:
+    """Used from the main thread: on Linux the children die with the thread that started them."""
+
+    def __init__(self, logs: Path, say: Callable[[str], None]) -> None:
+        self._logs = logs
+        self._say = say
+        self._children: list[Child] = []
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """The processes that run now, by name."""
+        return {child.name: child.process.pid for child in self._children if child.process is not None}
+
+    def start(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        """Starts a process and keeps it running from now on. Its output goes to `<logs>/<name>.log`."""
+        self._logs.mkdir(parents=True, exist_ok=True)
+        child = Child(name, command, self._logs / f"{name}.log", environment)
+        self._children.append(child)
+        self._launch(child)
+
+    def watch(self) -> None:
+        """Restarts what died, after a pause that grows while it keeps dying. Call it a few times a second."""
+        now = time.monotonic()
+        for child in self._children:
+            if child.process is not None and (code := child.process.poll()) is not None:
+                child.process = None
+                child.pause = _FIRST_PAUSE if now - child.started_at > _STEADY_SECONDS else child.pause * 2
+                child.pause = min(child.pause, _LONGEST_PAUSE)
+                child.restart_at = now + child.pause
+                self._say(f"{child.name} {_ending(code)}, starts again in {child.pause:.0f} s; its log: {child.log}")
+            elif child.process is None and now >= child.restart_at:
+                self._launch(child)
+
+    def stop(self) -> None:
+        """Stops all, the first started first: the gateway takes nothing in that nobody would work on."""
+        for child in self._children:
+            if child.process is None:
+                continue
+            child.process.terminate()
+            try:
+                child.process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                child.process.kill()
+                child.process.wait()
+        for child in self._children:
+            if child.output is not None:
+                child.output.close()
+        self._children.clear()
+
+    def _launch(self, child: Child) -> None:
+        if child.output is None:
+            child.output = child.log.open("ab")
+        command = list(child.command)
+        if sys.platform == "linux":
+            command = [sys.executable, "-I", "-S", str(leash.__file__), str(os.getpid()), *command]
+        child.process = subprocess.Popen(  # noqa: S603  # our own command
+            command,
+            env={**os.environ, **child.environment},
+            stdin=subprocess.DEVNULL,
+            stdout=child.output,
+            stderr=child.output,
+            process_group=0,  # Ctrl-C is for the supervisor, which stops them in order
+        )
+        child.started_at = time.monotonic()
+
+
+def service_command(service: str) -> list[str]:
+    """How a service is started."""
+    return [sys.executable, "-m", f"unsilo_services.{service}"]
+
+
+def write_addresses(data: Path, addresses: Mapping[str, str]) -> None:
+    """Notes where the hub can be reached, for the commands that are run beside it."""
+    data.mkdir(parents=True, exist_ok=True)
+    (data / "running.json").write_text(json.dumps(dict(addresses)))
+
+
+def _ending(code: int) -> str:
+    return f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"

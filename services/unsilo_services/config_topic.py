@@ -1,0 +1,139 @@
+"""The configuration on its compacted topic: written whole in one transaction, followed by every service."""
+
+import json
+import logging
+import threading
+from dataclasses import dataclass
+
+from unsilo_schemas.topics import Topic
+
+from .configuration import Configuration, ConnectionSection, HubSection
+from .kafka import OFFSET_BEGINNING, Kafka, KafkaError, KafkaException, Message, TopicPartition
+from .metrics import CONFIG_OFFSET
+
+log = logging.getLogger(__name__)
+
+_HUB = "hub"
+_CONNECTION = "connection/"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What applying a configuration would do to one entry."""
+
+    key: str
+    kind: str  # added, changed or removed
+    value: bytes | None
+
+
+def entries(configuration: Configuration) -> dict[str, bytes]:
+    """A configuration as records: key and value."""
+    found = {_HUB: _encoded(configuration.hub)}
+    found |= {_CONNECTION + name: _encoded(section) for name, section in configuration.connections.items()}
+    return found
+
+
+def from_entries(found: dict[str, bytes]) -> Configuration:
+    """The configuration that records make. An entry that this version cannot read is left out and logged."""
+    hub = HubSection()
+    connections = {}
+    for key, value in found.items():
+        try:
+            if key == _HUB:
+                hub = HubSection.model_validate_json(value)
+            elif key.startswith(_CONNECTION):
+                section = ConnectionSection.model_validate_json(value)
+                connections[section.id] = section
+        except ValueError:
+            log.error("configuration entry %s cannot be read by this version: apply it again", key)
+    return Configuration(hub, connections)
+
+
+def changes(before: dict[str, bytes], after: dict[str, bytes], prune: bool) -> list[Change]:
+    """What differs, by key. Entries that are no longer declared are removed with `prune` only."""
+    found = [
+        Change(key, "changed" if key in before else "added", value)
+        for key, value in sorted(after.items())
+        if before.get(key) != value
+    ]
+    if prune:
+        found += [Change(key, "removed", None) for key in sorted(before.keys() - after.keys())]
+    return found
+
+
+def load(kafka: Kafka, topic: Topic) -> dict[str, bytes]:
+    """The entries on the topic as it is now."""
+    found: dict[str, bytes] = {}
+    kafka.read_to_end([TopicPartition(topic.name, 0, OFFSET_BEGINNING)], lambda message: _take(found, message))
+    return found
+
+
+def publish(kafka: Kafka, topic: Topic, wanted: list[Change]) -> None:
+    """Writes changes, all or none; KafkaException where the cluster does not take them."""
+    producer = kafka.producer(transactional_id=f"{topic.name}.apply", message_max_bytes=topic.max_bytes)
+    producer.init_transactions(10)
+    producer.begin_transaction()
+    for change in wanted:
+        producer.produce(topic.name, change.value, change.key.encode(), 0)
+    producer.commit_transaction(10)
+
+
+class ConfigFollower:
+    """Keeps a process's view of the configuration current, from a thread of its own."""
+
+    def __init__(self, kafka: Kafka, topic: Topic, service: str) -> None:
+        self._kafka = kafka
+        self._topic = topic
+        self._service = service
+        self._stop = threading.Event()
+        self._read = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="configuration", daemon=True)
+        self.current = Configuration.empty()
+        self.offset = 0
+
+    def start(self, seconds: float = 30) -> None:
+        """Returns when the configuration has been read to its end; TimeoutError if that takes too long."""
+        self._thread.start()
+        if not self._read.wait(seconds):
+            raise TimeoutError(f"the configuration on {self._topic.name} could not be read within {seconds:.0f} s")
+
+    def stop(self) -> None:
+        """Ends the thread."""
+        self._stop.set()
+        self._thread.join(5)
+
+    def _follow(self) -> None:
+        found: dict[str, bytes] = {}
+        consumer = self._kafka.consumer(
+            enable_partition_eof=True, fetch_wait_max_ms=100, topic_metadata_refresh_interval_ms=2000
+        )
+        consumer.assign([TopicPartition(self._topic.name, 0, OFFSET_BEGINNING)])
+        while not self._stop.is_set():
+            try:
+                message = consumer.poll(0.5)
+            except KafkaException as failure:
+                log.warning("configuration: %s", failure)
+                continue
+            if message is None:
+                continue
+            error = message.error()
+            if error is None:
+                _take(found, message)
+            elif error.code() == KafkaError._PARTITION_EOF:
+                self.current = from_entries(found)
+                self.offset = int(message.offset() or 0)
+                CONFIG_OFFSET.labels(self._service).set(self.offset)
+                self._read.set()
+        consumer.close()
+
+
+def _take(found: dict[str, bytes], message: Message) -> None:
+    key, value = (message.key() or b"").decode(), message.value()
+    if value is None:
+        found.pop(key, None)
+    else:
+        found[key] = value
+
+
+def _encoded(section: HubSection | ConnectionSection) -> bytes:
+    return json.dumps(section.model_dump(mode="json", exclude_defaults=True), sort_keys=True).encode()

@@ -1,0 +1,120 @@
+"""What a hub is told to do: its public address, its connections, and what they may carry.
+
+Secrets are references all the way: neither the files nor the topic hold one. A process that needs a secret resolves it
+where it runs; the others put a placeholder in its place.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from unsilo_connectors.contract import Connection, Connector
+from unsilo_connectors.discovery import connectors
+from unsilo_connectors.secrets import Resolved
+
+from .errors import UnsiloError
+
+ConnectionId = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
+Resolver = Callable[[Mapping[str, str]], Resolved]
+
+PLACEHOLDER = Resolved("unresolved")
+
+
+class SecretUnavailable(UnsiloError):
+    """A secret's reference leads nowhere. The connection refuses everything until it does."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class HubSection(_Section):
+    """What holds for the whole hub."""
+
+    public_url: str = Field(default="http://localhost:8080", pattern=r"^https?://[^\s?#]+$")
+
+    @field_validator("public_url")
+    @classmethod
+    def _without_slash(cls, value: str) -> str:
+        return value.rstrip("/")
+
+
+class ConnectionSection(_Section):
+    """One connected system."""
+
+    id: ConnectionId
+    connector: str
+    audience: Literal["internal"] | None = None
+    settings: dict[str, Any] = Field(default_factory=dict)
+    rate_per_minute: int = Field(default=30_000, gt=0, description="verified deliveries that are taken in a minute")
+    max_body_bytes: int | None = Field(default=None, gt=0, le=3 * 1024 * 1024, description="the connector's, if absent")
+    partitions: int = Field(default=3, gt=0, le=100, description="of its raw topic; fixed once that exists")
+
+    @field_validator("connector")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in connectors():
+            raise ValueError(f"is no connector: take one of {', '.join(sorted(connectors()))}")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """A whole configuration, as one process sees it at one moment."""
+
+    hub: HubSection
+    connections: Mapping[str, ConnectionSection]
+
+    @classmethod
+    def empty(cls) -> "Configuration":
+        return cls(HubSection(), {})
+
+
+def connector_of(section: ConnectionSection) -> Connector[Any, Any]:
+    """The connector that a connection uses."""
+    return connectors()[section.connector]
+
+
+def connection_of(section: ConnectionSection, resolve: Resolver) -> Connection[Any]:
+    """The connection as its connector wants it; pydantic's ValidationError, or what `resolve` raises."""
+    settings = connector_of(section).settings.model_validate(_resolved(section.settings, resolve))
+    return Connection(section.id, section.connector, settings)
+
+
+def from_environment(reference: Mapping[str, str]) -> Resolved:
+    """The secret behind a reference; SecretUnavailable where it is not set, cannot be read, or is empty."""
+    if "env" in reference:
+        text = os.environ.get(reference["env"], "")
+        where = f"environment variable {reference['env']}"
+    else:
+        where = f"file {reference['file']}"
+        try:
+            text = Path(reference["file"]).read_text(encoding="utf-8").strip("\r\n")
+        except OSError as error:
+            raise SecretUnavailable(f"{where} cannot be read: {error.strerror}", repr(error)) from error
+    if not text:
+        raise SecretUnavailable(f"{where} is not set or empty", where)
+    return Resolved(text)
+
+
+def placeholder(reference: Mapping[str, str]) -> Resolved:
+    """What stands for a secret in a process that needs none."""
+    return PLACEHOLDER
+
+
+def is_reference(value: Any) -> bool:
+    """Whether a value in a file is `{env: NAME}` or `{file: PATH}`."""
+    return isinstance(value, dict) and len(value) == 1 and isinstance(value.get("env", value.get("file")), str)
+
+
+def _resolved(value: Any, resolve: Resolver) -> Any:
+    if is_reference(value):
+        return resolve(value)
+    if isinstance(value, dict):
+        return {name: _resolved(item, resolve) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_resolved(item, resolve) for item in value]
+    return value

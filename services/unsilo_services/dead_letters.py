@@ -1,0 +1,47 @@
+"""Dead letters: the original record byte for byte, and why it could not be processed in added `dl_` headers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from unsilo_schemas.envelope import timestamp
+
+from .kafka import Headers, Message, headers_of
+
+Reason = Literal["payload_malformed", "size_exceeded", "source_unmapped", "schema_violation"]
+PREFIX = "dl_"
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter(Exception):
+    """A record cannot be processed. It is kept on `dead` with this reason and can be redriven once that is mended.
+
+    `error` is for people and names places and types, never values.
+    """
+
+    reason: Reason
+    error: str
+    stage: str
+
+
+def letter_headers(message: Message, letter: DeadLetter, consumer: str, at: datetime) -> list[tuple[str, bytes | None]]:
+    """The original's headers and the facts of its failure. Facts of an earlier failure give way to the new ones."""
+    facts = {
+        "dl_topic": str(message.topic()),
+        "dl_partition": str(message.partition()),
+        "dl_offset": str(message.offset()),
+        "dl_consumer": consumer,
+        "dl_stage": letter.stage,
+        "dl_reason": letter.reason,
+        "dl_error": letter.error[:1000],
+        "dl_attempts": "1",
+        "dl_first_at": timestamp(at),
+        "dl_last_at": timestamp(at),
+    }
+    return [*original_headers(headers_of(message)), *((name, text.encode()) for name, text in facts.items())]
+
+
+def original_headers(headers: Headers) -> Sequence[tuple[str, bytes | None]]:
+    """The headers that a record had before it failed; where it was redriven from stays."""
+    return [(name, value) for name, value in headers if not name.startswith(PREFIX) or name == "dl_redrive_of"]

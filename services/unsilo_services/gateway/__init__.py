@@ -1,0 +1,1 @@
+"""Receives webhooks: verifies, stores, and only then answers. Nothing unsigned gets past it."""

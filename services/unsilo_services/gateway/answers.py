@@ -1,0 +1,32 @@
+"""Every answer that a sender can get, as RFC 9457 problem details where it is a refusal."""
+
+from dataclasses import dataclass, field
+
+from pydantic_core import to_json
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A refusal. `outcome` is what it is counted as; `retry_after` is in seconds, where the sender should wait."""
+
+    status: int
+    outcome: str
+    title: str
+    retry_after: int | None = None
+    body: bytes = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        problem = {"type": f"urn:unsilo:problem:{self.outcome}", "title": self.title, "status": self.status}
+        object.__setattr__(self, "body", to_json(problem))
+
+
+UNTRUSTED = Problem(401, "untrusted", "The request does not prove its sender, or there is no such address.")
+BROKEN_HTTP = Problem(400, "broken", "The request's framing or content coding is broken.")
+TOO_LARGE = Problem(413, "too_large", "The body is larger than this address takes.")
+WRONG_TYPE = Problem(415, "wrong_type", "This address takes other content types or codings.")
+TOO_FAST = Problem(429, "too_fast", "More than this address takes in a minute.", retry_after=30)
+UNAVAILABLE = Problem(503, "unavailable", "The delivery could not be stored in time. Send it again.", retry_after=5)
+PROBLEMS = (BROKEN_HTTP, UNTRUSTED, TOO_LARGE, WRONG_TYPE, TOO_FAST, UNAVAILABLE)
+
+STORED = "stored"
+HANDSHAKE = "handshake"

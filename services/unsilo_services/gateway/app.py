@@ -1,0 +1,133 @@
+"""Puts the gateway together: FastAPI in front, the reception behind it, health and schemas beside it."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.requests import ClientDisconnect
+from unsilo_schemas import jsonschema
+from unsilo_schemas.topics import Topics
+
+from ..config_topic import ConfigFollower
+from ..kafka import Kafka, KafkaUnavailable
+from ..logs import configure_logs
+from ..settings import HubSettings
+from .answers import BROKEN_HTTP, PROBLEMS, Problem
+from .receive import Accepted, Arrival, Reception
+from .store import Store
+
+log = logging.getLogger(__name__)
+
+SERVICE = "gateway"
+_PROBE_SECONDS = 3.0
+_DRAIN_SECONDS = 20
+
+
+def create_app(kafka: Kafka, topics: Topics) -> FastAPI:
+    """The gateway as an ASGI application. Nothing is connected before it starts."""
+    follower = ConfigFollower(kafka, topics.config(), SERVICE)
+    state = _State()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await asyncio.to_thread(follower.start)
+        store = Store(kafka)
+        state.reception = Reception(follower, store, topics)
+        probe = asyncio.create_task(_probe(kafka, state))
+        yield
+        probe.cancel()
+        left = await asyncio.to_thread(store.flush, _DRAIN_SECONDS)
+        if left:
+            log.error("%d records could not be stored before the end; none of them was acknowledged", left)
+        await asyncio.to_thread(follower.stop)
+
+    app = FastAPI(title="unsilo gateway", lifespan=lifespan, docs_url=None, redoc_url=None)
+    refusals = {problem.status: {"description": problem.title} for problem in PROBLEMS}
+
+    @app.post("/in/{connection}", status_code=202, responses=refusals)  # type: ignore[arg-type]  # FastAPI's key type
+    async def receive(connection: str, request: Request) -> Response:
+        """Takes a vendor's delivery. 202 once Kafka has it with acks=all."""
+        headers = dict(request.headers)
+        address = request.client.host if request.client else "unknown"
+        assert state.reception is not None  # noqa: S101  # the lifespan made it before the first request
+        try:
+            answer = await state.reception.receive(Arrival(connection, headers, request.stream(), address))
+        except ClientDisconnect:
+            answer = BROKEN_HTTP  # nobody is left to read it
+        return _response(answer)
+
+    @app.get("/schemas/{file}")
+    async def schema(file: str) -> Response:
+        """The JSON Schema that an event's `dataschema` names."""
+        text = state.schemas.get(file)
+        if text is None:
+            return Response(status_code=404)
+        return Response(text, media_type="application/schema+json")
+
+    @app.get("/metrics", include_in_schema=False)
+    async def metrics() -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/health/live")
+    async def live() -> dict[str, bool]:
+        """Whether the process works at all."""
+        return {"ok": True}
+
+    @app.get("/health/ready")
+    async def ready(response: Response) -> dict[str, bool]:
+        """Whether deliveries can be stored now."""
+        response.status_code = 200 if state.reachable else 503
+        return {"ok": state.reachable}
+
+    return app
+
+
+def run(settings: HubSettings) -> None:
+    """Serves until SIGTERM or SIGINT, then answers what is in flight and ends."""
+    configure_logs(settings, SERVICE)
+    kafka = Kafka.from_settings(settings)
+    kafka.wait(60)
+    topics = Topics(settings.topic_prefix)
+    kafka.create(topics.fixed())
+    log.info("gateway at http://%s:%d/in/", settings.gateway_host, settings.gateway_port)
+    uvicorn.run(
+        create_app(kafka, topics),
+        host=settings.gateway_host,
+        port=settings.gateway_port,
+        http="httptools",
+        loop="uvloop",
+        access_log=False,
+        server_header=False,
+        log_config=None,
+        proxy_headers=bool(settings.gateway_trusted_proxies),
+        forwarded_allow_ips=settings.gateway_trusted_proxies or None,
+        timeout_graceful_shutdown=_DRAIN_SECONDS,
+    )
+
+
+class _State:
+    def __init__(self) -> None:
+        self.reception: Reception | None = None
+        self.reachable = False
+        self.schemas = jsonschema.files()
+
+
+def _response(answer: Accepted | Problem) -> Response:
+    if isinstance(answer, Accepted):
+        return Response(answer.body, answer.status, media_type=answer.content_type)
+    retry = {} if answer.retry_after is None else {"Retry-After": str(answer.retry_after)}
+    return Response(answer.body, answer.status, retry, media_type="application/problem+json")
+
+
+async def _probe(kafka: Kafka, state: _State) -> None:
+    while True:
+        try:
+            await asyncio.to_thread(kafka.wait, _PROBE_SECONDS)
+            state.reachable = True
+        except KafkaUnavailable:
+            state.reachable = False
+        await asyncio.sleep(_PROBE_SECONDS)

@@ -1,0 +1,168 @@
+"""What happens to one request, from its first byte to its answer."""
+
+import asyncio
+import hashlib
+import hmac
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from unsilo_connectors.contract import UntrustedWebhook, WebhookRequest
+from unsilo_schemas.topics import Topics
+
+from ..audit import REJECTED, audit_record
+from ..config_topic import ConfigFollower
+from ..configuration import Configuration
+from ..metrics import REQUEST_SECONDS, REQUESTS
+from .answers import (
+    BROKEN_HTTP,
+    HANDSHAKE,
+    STORED,
+    TOO_FAST,
+    TOO_LARGE,
+    UNAVAILABLE,
+    UNTRUSTED,
+    WRONG_TYPE,
+    Problem,
+)
+from .bodies import BodyBroken, BodyTooLarge, CodingUnknown, decoded, read_body
+from .doors import Door, doors, handshake, records
+from .limits import Limits
+from .store import NotStored, Store
+
+log = logging.getLogger(__name__)
+
+UNKNOWN = "unknown"
+_SHARE_OF_DEADLINE = 0.8  # the rest is for the way there and back
+_NOBODY_SECONDS = 10.0  # the deadline of a sender that we do not know
+_NOBODY_KEY = secrets.token_bytes(32)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A request as the web framework hands it over."""
+
+    connection: str  # as called: not to be trusted, not to be shown
+    headers: Mapping[str, str]
+    chunks: AsyncIterator[bytes]
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The answer to a delivery that is stored, or to a handshake."""
+
+    status: int
+    body: bytes
+    content_type: str | None
+
+
+class Reception:
+    """Takes requests in. Lives in the event loop's thread."""
+
+    def __init__(self, follower: ConfigFollower, store: Store, topics: Topics) -> None:
+        self._follower = follower
+        self._store = store
+        self._topics = topics
+        self._limits = Limits()
+        self._configuration: Configuration | None = None
+        self._doors: Mapping[str, Door] = {}
+
+    async def receive(self, arrival: Arrival) -> Accepted | Problem:
+        """Answers one request; every way out is counted."""
+        started = time.perf_counter()
+        door = self._door(arrival.connection)
+        name = UNKNOWN if door is None else door.section.id
+        deadline = _NOBODY_SECONDS if door is None else door.deadline.total_seconds()
+        try:
+            async with asyncio.timeout(deadline * _SHARE_OF_DEADLINE):
+                answer, outcome = await self._answer(door, arrival)
+        except TimeoutError:
+            answer, outcome = UNAVAILABLE, UNAVAILABLE.outcome
+        REQUESTS.labels(name, outcome).inc()
+        if outcome == STORED:
+            REQUEST_SECONDS.labels(name).observe(time.perf_counter() - started)
+        return answer
+
+    async def _answer(self, door: Door | None, arrival: Arrival) -> tuple[Accepted | Problem, str]:
+        received_at = datetime.now(UTC)
+        try:
+            body = decoded(await read_body(arrival.chunks), arrival.headers.get("content-encoding"))
+        except BodyTooLarge:
+            return self._refuse(door, arrival, TOO_LARGE, "too_large", received_at)
+        except BodyBroken:
+            return self._refuse(door, arrival, BROKEN_HTTP, "coding_broken", received_at)
+        except CodingUnknown:
+            return self._refuse(door, arrival, WRONG_TYPE, "coding_unknown", received_at)
+        if door is None or door.connection is None:
+            hmac.digest(_NOBODY_KEY, body, hashlib.sha256)  # an unknown address takes as long as a wrong signature
+            reason = "connection_unknown" if door is None else "secret_missing"
+            return self._refuse(door, arrival, UNTRUSTED, reason, received_at)
+        url = f"{self._follower.current.hub.public_url}/in/{door.section.id}"
+        request = WebhookRequest(door.connection, arrival.headers, body, received_at, url)
+        try:
+            door.connector.verify(request)
+        except UntrustedWebhook as untrusted:
+            return self._refuse(door, arrival, UNTRUSTED, untrusted.reason, received_at, untrusted.skew_seconds)
+        return await self._take(door, request)
+
+    async def _take(self, door: Door, request: WebhookRequest[object]) -> tuple[Accepted | Problem, str]:  # type: ignore[type-var]
+        """A request that is known to be from whom it says."""
+        if not self._limits.take(door.section.id, door.section.rate_per_minute):
+            return self._evidence(door, TOO_FAST, "too_fast", request)
+        if len(request.body) > door.max_body_bytes:
+            return self._evidence(door, TOO_LARGE, "too_large", request)
+        if not door.takes(request.headers.get("content-type")):
+            return self._evidence(door, WRONG_TYPE, "wrong_type", request)
+        greeting = handshake(door, request)
+        if greeting is not None:
+            return Accepted(200, greeting.body, greeting.content_type), HANDSHAKE
+        try:
+            await self._store.store(records(door, request), request.received_at)
+        except NotStored as error:
+            log.warning("connection %s: a delivery could not be stored: %s", door.section.id, error)
+            return UNAVAILABLE, UNAVAILABLE.outcome
+        return Accepted(202, b"", None), STORED
+
+    def _refuse(
+        self,
+        door: Door | None,
+        arrival: Arrival,
+        problem: Problem,
+        reason: str,
+        at: datetime,
+        skew_seconds: float | None = None,
+    ) -> tuple[Problem, str]:
+        """Refuses a request of unproven origin; past its address's limit without evidence, lest it be flooded."""
+        if not self._limits.take_unverified(arrival.address):
+            return TOO_FAST, "unverified_too_fast"
+        self._note(door, at, {
+            "reason": reason, "status": problem.status, "address": arrival.address, "skew_seconds": skew_seconds,
+        })  # fmt: skip
+        return problem, reason
+
+    def _evidence(
+        self,
+        door: Door,
+        problem: Problem,
+        reason: str,
+        request: WebhookRequest[object],  # type: ignore[type-var]
+    ) -> tuple[Problem, str]:
+        self._note(door, request.received_at, {
+            "reason": reason, "status": problem.status, "bytes": len(request.body),
+        })  # fmt: skip
+        return problem, problem.outcome
+
+    def _note(self, door: Door | None, at: datetime, facts: Mapping[str, str | int | float | None]) -> None:
+        key, value, headers = audit_record(REJECTED, None if door is None else door.section.id, at, facts)
+        self._store.note(self._topics.audit().name, key, value, headers)
+
+    def _door(self, connection: str) -> Door | None:
+        configuration = self._follower.current
+        if configuration is not self._configuration:
+            self._doors = doors(configuration, self._topics)
+            self._configuration = configuration
+        return self._doors.get(connection)

@@ -1,0 +1,91 @@
+"""Stores raw records and tells when Kafka has them: acks=all, as something to await."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+
+from ..kafka import Headers, Kafka, KafkaError, KafkaException, Message
+from .doors import RawRecord
+
+_TICK_SECONDS = 0.001
+_GIVEN_UP_MS = 15_000  # what was not stored by then was answered 503 long ago, and is sent again
+
+
+class NotStored(Exception):
+    """Kafka did not take a record. The sender is told to send it again; what came through of it is deduplicated."""
+
+
+class Store:
+    """A producer whose acknowledgements arrive in the event loop. Used from the loop's thread only.
+
+    The loop polls librdkafka every millisecond while something is in flight, which costs less than a thread that wakes
+    it once for each acknowledgement.
+    """
+
+    def __init__(self, kafka: Kafka) -> None:
+        self._producer = kafka.producer(
+            linger_ms=1,
+            message_timeout_ms=_GIVEN_UP_MS,
+            message_max_bytes=4 * 1024 * 1024,
+            queue_buffering_max_kbytes=128 * 1024,
+            retry_backoff_ms=50,
+        )
+        self._in_flight = 0
+        self._ticking = False
+
+    def store(self, records: Sequence[RawRecord], at: datetime) -> "asyncio.Future[None]":
+        """A future that is done when all records are stored; NotStored as soon as one is not."""
+        loop = asyncio.get_running_loop()
+        stored: asyncio.Future[None] = loop.create_future()
+        missing = len(records)
+        if not records:
+            stored.set_result(None)
+            return stored
+
+        def delivered(error: KafkaError | None, message: Message) -> None:
+            nonlocal missing
+            self._in_flight -= 1
+            missing -= 1
+            if stored.done():
+                return
+            if error is not None:
+                stored.set_exception(NotStored(error.str()))
+            elif missing == 0:
+                stored.set_result(None)
+
+        timestamp = int(at.timestamp() * 1000)
+        for record in records:
+            try:
+                self._produce(record.topic, record.value, record.key, record.headers, timestamp, delivered)
+            except (BufferError, KafkaException) as error:
+                stored.set_exception(NotStored(type(error).__name__))
+                return stored
+        return stored
+
+    def note(self, topic: str, key: bytes | None, value: bytes, headers: Headers) -> None:
+        """Sends a record that nobody waits for. Lost if Kafka is away for long: evidence must not cost a delivery."""
+        try:
+            self._produce(topic, value, key, headers, 0, self._landed)
+        except (BufferError, KafkaException):
+            return
+
+    def flush(self, seconds: float) -> int:
+        """Waits for what is in flight, and says how much of it is left after that many seconds."""
+        return int(self._producer.flush(seconds))
+
+    def _produce(self, topic: str, value: bytes, key: bytes | None, headers: Headers, timestamp: int, told) -> None:  # type: ignore[no-untyped-def]
+        self._producer.produce(topic, value, key, on_delivery=told, timestamp=timestamp, headers=list(headers))
+        self._in_flight += 1
+        if not self._ticking:
+            self._ticking = True
+            asyncio.get_running_loop().call_later(_TICK_SECONDS, self._tick)
+
+    def _landed(self, error: KafkaError | None, message: Message) -> None:
+        self._in_flight -= 1
+
+    def _tick(self) -> None:
+        self._producer.poll(0)
+        if self._in_flight:
+            asyncio.get_running_loop().call_later(_TICK_SECONDS, self._tick)
+        else:
+            self._ticking = False

@@ -1,0 +1,299 @@
+"""The only user of confluent_kafka: clients with the hub's settings, topics, and records as they are read.
+
+Every producer partitions as Java does (`murmur2_random`), or joins would miss; every consumer reads committed records
+only.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_END,
+    TIMESTAMP_NOT_AVAILABLE,
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
+from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
+from unsilo_schemas.topics import Topic
+
+from .errors import UnsiloError
+from .settings import HubSettings, kafka_options
+
+__all__ = [
+    "OFFSET_BEGINNING",
+    "OFFSET_END",
+    "Consumer",
+    "KafkaError",
+    "KafkaException",
+    "Message",
+    "Producer",
+    "TopicPartition",
+]
+
+REQUEST_SECONDS = 10.0
+_LOG_LEVEL = 2  # librdkafka writes to standard error by itself: only what is critical, the rest we say ourselves
+_MOVING = frozenset({
+    KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART,
+})  # fmt: skip
+Headers = Sequence[tuple[str, bytes | None]]
+
+
+class KafkaUnavailable(UnsiloError):
+    """No broker answered in time. A command gives up; a service goes on trying."""
+
+
+class TopicsUnusable(UnsiloError):
+    """A topic could not be created. Nothing that needs it may start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """A topic that is not on the broker as it should be."""
+
+    topic: str
+    setting: str
+    wanted: str
+    found: str
+
+
+_while_leaders_move = retry(
+    retry=retry_if_exception(lambda error: isinstance(error, KafkaException) and error.args[0].code() in _MOVING),
+    stop=stop_after_delay(REQUEST_SECONDS),
+    wait=wait_fixed(0.1),
+    reraise=True,
+)
+"""Asks again while a partition has no leader, or another than was thought: so it is just after a topic is created."""
+
+
+class Kafka:
+    """One cluster, as every process of the hub reaches it."""
+
+    def __init__(self, options: Mapping[str, str], replication_factor: int = -1) -> None:
+        self.options = dict(options)
+        self.replication_factor = replication_factor
+
+    @classmethod
+    def from_settings(cls, settings: HubSettings) -> "Kafka":
+        return cls(kafka_options(settings), settings.replication_factor)
+
+    @property
+    def bootstrap(self) -> str:
+        return self.options["bootstrap.servers"]
+
+    @cached_property
+    def admin(self) -> AdminClient:
+        """Kept as long as this object: the answers of a client that is gone never come."""
+        return AdminClient({"log_level": _LOG_LEVEL, **self.options})
+
+    def producer(self, **options: Any) -> Producer:
+        """An idempotent producer with acks=all. Options are librdkafka's, with underscores for dots."""
+        return Producer(
+            {
+                "partitioner": "murmur2_random",
+                "acks": "all",
+                "enable.idempotence": True,
+                "compression.type": "lz4",
+                "log_level": _LOG_LEVEL,
+                **self.options,
+                **_dotted(options),
+            }
+        )
+
+    def consumer(self, group: str | None = None, **options: Any) -> Consumer:
+        """A consumer of committed records that starts at the earliest and commits nothing by itself."""
+        return Consumer(
+            {
+                "group.id": group or "unsilo-reader",  # librdkafka wants a name even where no group is used
+                "auto.offset.reset": "earliest",
+                "enable.auto.commit": False,
+                "isolation.level": "read_committed",
+                "allow.auto.create.topics": False,
+                "log_level": _LOG_LEVEL,
+                **self.options,
+                **_dotted(options),
+            }
+        )
+
+    def wait(self, seconds: float = REQUEST_SECONDS) -> None:
+        """Returns when a broker answers; KafkaUnavailable after that many seconds."""
+        try:
+            self.admin.list_topics(timeout=seconds)
+        except KafkaException as error:
+            raise KafkaUnavailable(
+                f"no Kafka answers at {self.bootstrap}: start one with `unsilo up` or `unsilo broker`, "
+                "or set UNSILO_KAFKA_BOOTSTRAP",
+                str(error),
+            ) from error
+
+    def create(self, topics: Iterable[Topic]) -> list[str]:
+        """Creates the topics that are missing and returns their names. Those that exist are left as they are."""
+        admin = self.admin
+        wanted = {topic.name: topic for topic in topics}
+        present = set(admin.list_topics(timeout=REQUEST_SECONDS).topics)
+        missing = [topic for name, topic in wanted.items() if name not in present]
+        if not missing:
+            return []
+        requests = [
+            NewTopic(topic.name, topic.partitions, self.replication_factor, config=topic.config) for topic in missing
+        ]
+        created = []
+        for name, future in admin.create_topics(requests, operation_timeout=REQUEST_SECONDS).items():
+            try:
+                future.result()
+                created.append(name)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise TopicsUnusable(
+                        f"topic {name} could not be created at {self.bootstrap}: {error.args[0].str()}", repr(error)
+                    ) from error
+        self._await_leaders(created)
+        return created
+
+    def _await_leaders(self, names: Iterable[str]) -> None:
+        """A topic is created before it can be used: until each partition has a leader, requests for it fail."""
+        left = deadline(REQUEST_SECONDS)
+        waiting = set(names)
+        while waiting and left():
+            topics = self.admin.list_topics(timeout=REQUEST_SECONDS).topics
+            waiting = {name for name in waiting if not _led(topics, name)}
+            if waiting:
+                time.sleep(0.05)
+
+    def drift(self, topics: Iterable[Topic]) -> list[Drift]:
+        """How the topics on the broker differ from what they should be; missing ones show `partitions` found 0."""
+        admin = self.admin
+        wanted = list(topics)
+        metadata = admin.list_topics(timeout=REQUEST_SECONDS).topics
+        found = [
+            Drift(topic.name, "partitions", str(topic.partitions), str(_partitions(metadata, topic.name)))
+            for topic in wanted
+            if _partitions(metadata, topic.name) != topic.partitions
+        ]
+        present = [topic for topic in wanted if topic.name in metadata]
+        resources = {ConfigResource(ResourceType.TOPIC, topic.name): topic for topic in present}
+        if resources:
+            for resource, future in admin.describe_configs(list(resources)).items():
+                actual = future.result()
+                found += [
+                    Drift(resource.name, setting, value, actual[setting].value)
+                    for setting, value in resources[resource].config.items()
+                    if actual[setting].value != value
+                ]
+        return found
+
+    def partitions(self, topic: str) -> int:
+        """How many partitions a topic has; 0 if it does not exist."""
+        return _partitions(self.admin.list_topics(topic, timeout=REQUEST_SECONDS).topics, topic)
+
+    @_while_leaders_move
+    def end_offsets(self, partitions: Sequence[TopicPartition], committed: bool = False) -> dict[tuple[str, int], int]:
+        """The offset behind each partition's last record; with `committed`, behind the last that readers may see."""
+        level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
+        answers = self.admin.list_offsets(
+            {
+                TopicPartition(tp.topic, tp.partition): OffsetSpec.latest()  # type: ignore[no-untyped-call]  # the library has no types here
+                for tp in partitions
+            },
+            isolation_level=level,
+            request_timeout=REQUEST_SECONDS,
+        )
+        return {(tp.topic, tp.partition): future.result().offset for tp, future in answers.items()}
+
+    def committed(self, group: str, partitions: Sequence[TopicPartition]) -> dict[tuple[str, int], int]:
+        """The offsets that a group has committed, 0 where none: lag counts from them, also while nobody consumes."""
+        request = ConsumerGroupTopicPartitions(group, [TopicPartition(tp.topic, tp.partition) for tp in partitions])
+        answer = self.admin.list_consumer_group_offsets([request], request_timeout=REQUEST_SECONDS)[group].result()
+        return {(tp.topic, tp.partition): max(0, tp.offset) for tp in answer.topic_partitions}
+
+    def members(self, group: str) -> list[set[tuple[str, int]]]:
+        """What each member of a group is assigned; empty where the group has no members."""
+        described = self.admin.describe_consumer_groups([group], request_timeout=REQUEST_SECONDS)[group]
+        try:
+            return [
+                {(tp.topic, tp.partition) for tp in member.assignment.topic_partitions}
+                for member in described.result().members
+            ]
+        except KafkaException:
+            return []
+
+    def read_to_end(
+        self, partitions: Sequence[TopicPartition], take: Callable[[Message], None], poll_seconds: float = 0.5
+    ) -> dict[tuple[str, int], int]:
+        """Hands over every committed record from the given offsets to the end as it is now, and says where that was.
+
+        The end is that of the log, not of its committed part: a transaction that is still open there is waited for, so
+        nothing that was committed before the call can be missed.
+        """
+        ends = self.end_offsets(partitions)
+        waiting = {key for key, end in ends.items() if end > 0}
+        consumer = self.consumer(enable_partition_eof=True)  # control records move the end without being handed over
+        try:
+            consumer.assign([tp for tp in partitions if (tp.topic, tp.partition) in waiting])
+            while waiting:
+                for message in consumer.consume(10_000, poll_seconds):
+                    key = (str(message.topic()), int(message.partition() or 0))
+                    error = message.error()
+                    if error is None:
+                        if (message.offset() or 0) < ends[key]:
+                            take(message)
+                    elif error.code() != KafkaError._PARTITION_EOF:
+                        raise KafkaException(error)
+                    elif (message.offset() or 0) >= ends[key]:
+                        waiting.discard(key)
+        finally:
+            consumer.close()
+        return ends
+
+
+def headers_of(message: Message) -> list[tuple[str, bytes | None]]:
+    """A record's headers, in their order; empty where it has none."""
+    return message.headers() or []  # type: ignore[return-value]  # as read, they are always a list of name and bytes
+
+
+def recorded_at(message: Message) -> datetime:
+    """A record's Kafka timestamp, to the millisecond."""
+    kind, milliseconds = message.timestamp()
+    return datetime.fromtimestamp((0 if kind == TIMESTAMP_NOT_AVAILABLE else milliseconds) / 1000, UTC)
+
+
+def offset_at(kafka: Kafka, partitions: Sequence[TopicPartition], moment: datetime) -> list[TopicPartition]:
+    """The partitions, each with the offset of its first record at or after a moment; its end where there is none."""
+    consumer = kafka.consumer()
+    try:
+        milliseconds = int(moment.timestamp() * 1000)
+        wanted = [TopicPartition(tp.topic, tp.partition, milliseconds) for tp in partitions]
+        return list(consumer.offsets_for_times(wanted, timeout=REQUEST_SECONDS))
+    finally:
+        consumer.close()
+
+
+def _led(metadata: Mapping[str, Any], topic: str) -> bool:
+    found = metadata.get(topic)
+    return found is not None and found.error is None and all(part.leader >= 0 for part in found.partitions.values())
+
+
+def _partitions(metadata: Mapping[str, Any], topic: str) -> int:
+    found = metadata.get(topic)
+    return 0 if found is None or found.error is not None else len(found.partitions)
+
+
+def _dotted(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name.replace("_", "."): value for name, value in options.items()}
+
+
+def deadline(seconds: float) -> Callable[[], float]:
+    """A countdown: how many seconds are left, never below zero."""
+    end = time.monotonic() + seconds
+    return lambda: max(0.0, end - time.monotonic())

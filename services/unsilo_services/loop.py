@@ -1,0 +1,359 @@
+"""The transactional loop: consume, decide, produce; outputs and offsets in one transaction.
+
+A transaction never spans a poll, so when partitions are taken away none of them has anything open. After any failure
+of a transaction, and after any whose outcome is unknown, its producer is given up: a new one with the same
+`transactional.id` initialises, which aborts what the old one left behind, and every partition is read again from its
+committed offset. (librdkafka has no KIP-890 yet: confluentinc/librdkafka#5423.)
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
+
+from .errors import UnsiloError
+from .kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    Headers,
+    Kafka,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
+from .metrics import BATCH_SECONDS, TRANSACTIONS
+from .progress import Progress
+
+log = logging.getLogger(__name__)
+
+BATCH_RECORDS = 4000
+POLL_SECONDS = 0.2
+TRANSACTION_SECONDS = 10  # one open transaction holds back every reader of the partitions it touched
+METADATA_REFRESH_MS = 2000  # so that a connection's new topic is followed within seconds
+
+Partition = tuple[str, int]
+
+
+class Fenced(UnsiloError):
+    """Another process works under this one's transactional id. This one ends: only one of the two may go on."""
+
+
+class Outbox(Protocol):
+    """Where a step puts what it has decided: in the transaction, or nowhere."""
+
+    def put(
+        self,
+        topic: str,
+        value: bytes | None,
+        key: bytes | None,
+        headers: Headers,
+        *,
+        timestamp_ms: int = 0,
+        partition: int = -1,
+        on_offset: Callable[[int], None] | None = None,
+    ) -> None:
+        """Adds a record. `on_offset` is told its offset once the broker has it, before the transaction commits."""
+
+    def hold(self, partition: Partition, offset: int) -> None:
+        """Leaves a record of the batch unfinished: others go on, and after a restart it comes again."""
+
+    def finish(self, partition: Partition, offset: int) -> None:
+        """Finishes a record that was held."""
+
+
+class Step(Protocol):
+    """What a service does with records. All of it is called from one thread."""
+
+    def assigned(self, partitions: Sequence[Partition]) -> None:
+        """Restores what is remembered of these partitions, before their first record."""
+
+    def revoking(self, partitions: Sequence[Partition]) -> None:
+        """Brings what is under way for these partitions to an end: what is due then is still committed."""
+
+    def revoked(self, partitions: Sequence[Partition]) -> None:
+        """Forgets these partitions."""
+
+    def due(self) -> bool:
+        """Whether a held record can be finished now, so that `process` is worth calling without new ones."""
+
+    def process(self, records: Sequence[Message], outbox: Outbox) -> None:
+        """Decides on a batch, and on what is due, and puts the outcome into the outbox."""
+
+    def committed(self) -> None:
+        """What `process` put into the outbox is now seen by readers."""
+
+    def aborted(self) -> None:
+        """What `process` put into the outbox was never there; the same records come again."""
+
+
+class TransactionalLoop:
+    """One worker of a service's consumer group."""
+
+    def __init__(
+        self,
+        kafka: Kafka,
+        service: str,
+        prefix: str,
+        slot: str,
+        topics: Callable[[], Iterable[str]],
+        step: Step,
+        poll_seconds: float = POLL_SECONDS,
+    ) -> None:
+        self._kafka = kafka
+        self._service = service
+        self._transactional_id = f"{prefix}.{service}.{slot}"
+        self.group = f"{prefix}.{service}"
+        self._topics = topics
+        self._step = step
+        self._poll_seconds = poll_seconds
+        self._subscribed: set[str] = set()
+        self._progress: dict[Partition, Progress] = {}
+        self._producer: Producer | None = None
+        self._consumer = self._new_consumer()
+        self._stopping = False
+        self._begun_at = 0.0
+        self.turned_at = time.monotonic()
+
+    def stop(self) -> None:
+        """Ends `run` after the batch at hand. Safe to call from a signal handler."""
+        self._stopping = True
+
+    @property
+    def assigned(self) -> list[Partition]:
+        """The partitions that this worker has now."""
+        return sorted(self._progress)
+
+    def run(self) -> None:
+        """Works until `stop`. Raises Fenced when another process has taken this one's place."""
+        try:
+            self._producer = self._new_producer()
+            while not self._stopping:
+                self.turned_at = time.monotonic()
+                self._follow_topics()
+                self._turn()
+        finally:
+            self._consumer.close()
+
+    def _turn(self) -> None:
+        records = self._read()
+        if not records and not self._step.due():
+            return
+        try:
+            self._transact(records)
+        except KafkaException as error:
+            self._give_up(error)
+            self._rewind()
+
+    def _read(self) -> list[Message]:
+        first = self._consumer.poll(0 if self._step.due() else self._poll_seconds)
+        if first is None:
+            return []
+        records = []
+        for message in [first, *self._consumer.consume(BATCH_RECORDS - 1, 0.001)]:
+            error = message.error()
+            if error is None:
+                progress = self._progress.get(partition_of(message))  # none: taken away since it was fetched
+                if progress is not None and progress.wants(message.offset() or 0):
+                    records.append(message)
+            elif error.code() not in _PASSING:
+                log.warning("consumer: %s", error.str())
+        return records
+
+    def _transact(self, records: Sequence[Message]) -> None:
+        if self._producer is None:
+            self._producer = self._new_producer()
+        producer = self._producer
+        started = time.perf_counter()
+        self._begun_at = time.monotonic()
+        producer.begin_transaction()
+        outbox = _Transaction(producer, self._progress)
+        for message in records:
+            outbox.finish(partition_of(message), message.offset() or 0)
+        self._step.process(records, outbox)
+        if outbox.offsets:
+            producer.send_offsets_to_transaction(
+                outbox.offsets, self._consumer.consumer_group_metadata(), TRANSACTION_SECONDS
+            )
+        producer.commit_transaction(TRANSACTION_SECONDS)
+        self._progress.update(outbox.touched)
+        TRANSACTIONS.labels(self._service, "committed").inc()
+        BATCH_SECONDS.labels(self._service).observe(time.perf_counter() - started)
+        self._step.committed()
+
+    def _give_up(self, error: KafkaException) -> None:
+        """The transaction at hand did not happen, and its producer is done. Raises Fenced if another took its place."""
+        TRANSACTIONS.labels(self._service, "aborted").inc()
+        fault = error.args[0]
+        log.warning("transaction given up, its records come again: %s", fault.str())
+        self._step.aborted()
+        if self._producer is not None:
+            self._producer.purge()
+            self._producer = None
+        # The broker fences a transaction that took too long just as it fences a second process of the same name.
+        expired = time.monotonic() - self._begun_at >= TRANSACTION_SECONDS
+        if fault.code() in _FENCING and not expired:
+            raise Fenced(
+                f"another process works as {self._transactional_id}: give each machine its own UNSILO_INSTANCE",
+                fault.str(),
+            ) from error
+        self._producer = self._new_producer()
+
+    def _rewind(self) -> None:
+        """Reads every partition again from what is committed of it."""
+        for found in self._committed([TopicPartition(*partition) for partition in self._progress]):
+            self._progress[found.topic, found.partition] = Progress.parse(found.offset, found.metadata)
+            self._consumer.seek(_position(found))
+
+    def _follow_topics(self) -> None:
+        wanted = set(self._topics())
+        if wanted != self._subscribed:
+            self._subscribed = wanted
+            if wanted:
+                self._consumer.subscribe(sorted(wanted), on_assign=self._on_assign, on_revoke=self._on_revoke)
+            else:
+                self._consumer.unsubscribe()
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        found = self._committed(partitions)
+        assigned = [(tp.topic, tp.partition) for tp in found]
+        self._step.assigned(assigned)
+        for tp in found:
+            self._progress[tp.topic, tp.partition] = Progress.parse(tp.offset, tp.metadata)
+        consumer.incremental_assign([_position(tp) for tp in found])
+        log.info("assigned %s", ", ".join(f"{topic}/{number}" for topic, number in sorted(assigned)) or "nothing")
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        revoked = [(tp.topic, tp.partition) for tp in partitions]
+        self._step.revoking(revoked)
+        if self._step.due():
+            try:
+                self._transact([])
+            except KafkaException as error:  # the partitions were lost, not given back: their next owner does it again
+                self._give_up(error)
+        for partition in revoked:
+            self._progress.pop(partition, None)
+        self._step.revoked(revoked)
+        log.info("gave back %s", ", ".join(f"{topic}/{number}" for topic, number in sorted(revoked)))
+
+    def _committed(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
+        """Asks until it is answered: offsets inside another's open transaction are not told before it ends."""
+        if not partitions:
+            return []
+        while True:
+            try:
+                return list(self._consumer.committed(partitions, timeout=TRANSACTION_SECONDS))
+            except KafkaException as error:
+                log.warning("committed offsets are not told yet: %s", error.args[0].str())
+                if self._stopping:
+                    raise
+
+    def _new_consumer(self) -> Consumer:
+        return self._kafka.consumer(
+            self.group,
+            partition_assignment_strategy="cooperative-sticky",
+            session_timeout_ms=10_000,
+            max_poll_interval_ms=600_000,  # restoring a ledger of days may take minutes
+            topic_metadata_refresh_interval_ms=METADATA_REFRESH_MS,
+            fetch_wait_max_ms=50,
+            fetch_queue_backoff_ms=10,
+            queued_min_messages=20_000,
+            queued_max_messages_kbytes=65_536,
+        )
+
+    def _new_producer(self) -> Producer:
+        """A producer whose predecessor's transaction, if any was open, is aborted."""
+        producer = self._kafka.producer(
+            transactional_id=self._transactional_id,
+            transaction_timeout_ms=TRANSACTION_SECONDS * 1000,
+            linger_ms=5,
+            batch_size=1_000_000,
+            message_max_bytes=12_000_000,
+        )
+        while True:
+            try:
+                producer.init_transactions(TRANSACTION_SECONDS)
+                return producer
+            except KafkaException as error:
+                if self._stopping or not error.args[0].retriable():
+                    raise
+                log.warning("Kafka does not answer yet: %s", error.args[0].str())
+
+
+_FENCING = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH})
+_PASSING = frozenset({KafkaError._PARTITION_EOF, KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._MAX_POLL_EXCEEDED})
+
+
+class _Transaction:
+    """The outbox of one transaction, and how far it brings each partition."""
+
+    def __init__(self, producer: Producer, before: Mapping[Partition, Progress]) -> None:
+        self._producer = producer
+        self._before = before
+        self.touched: dict[Partition, Progress] = {}
+
+    @property
+    def offsets(self) -> list[TopicPartition]:
+        """What to commit."""
+        return [TopicPartition(*where, found.offset, found.metadata) for where, found in self.touched.items()]
+
+    def progress(self, partition: Partition) -> Progress:
+        """How far the partition is brought: a copy, because the transaction may not happen."""
+        found = self.touched.get(partition)
+        if found is None:
+            before = self._before[partition]
+            found = self.touched[partition] = Progress(before.next, set(before.held))
+        return found
+
+    def hold(self, partition: Partition, offset: int) -> None:
+        self.progress(partition).hold(offset)
+
+    def finish(self, partition: Partition, offset: int) -> None:
+        self.progress(partition).finish(offset)
+
+    def put(
+        self,
+        topic: str,
+        value: bytes | None,
+        key: bytes | None,
+        headers: Headers,
+        *,
+        timestamp_ms: int = 0,
+        partition: int = -1,
+        on_offset: Callable[[int], None] | None = None,
+    ) -> None:
+        told = None if on_offset is None else _told(on_offset)
+        while True:
+            try:
+                self._producer.produce(
+                    topic,
+                    value,
+                    key,
+                    partition,
+                    told,
+                    timestamp=timestamp_ms,
+                    headers=list(headers),
+                )
+                return
+            except BufferError:
+                self._producer.poll(0.1)
+
+
+def _told(on_offset: Callable[[int], None]) -> Callable[[KafkaError | None, Message], None]:
+    def delivered(error: KafkaError | None, message: Message) -> None:
+        offset = message.offset()
+        if error is None and offset is not None:
+            on_offset(offset)
+
+    return delivered
+
+
+def partition_of(message: Message) -> Partition:
+    """Where a record was read."""
+    return str(message.topic()), int(message.partition() or 0)
+
+
+def _position(committed: TopicPartition) -> TopicPartition:
+    offset = committed.offset if committed.offset >= 0 else OFFSET_BEGINNING
+    return TopicPartition(committed.topic, committed.partition, offset)

@@ -1,0 +1,148 @@
+"""What was published already: ids of deliveries and events, over the senders' retry horizon.
+
+The truth is the ledger topic: one record per transaction and raw partition, written in the same transaction as the
+events it tells of. RocksDB on local disk is a cache of it: it bounds memory (its write buffer and block cache), and it
+may be deleted at any time. For each raw partition it remembers up to which ledger offset it is current, so that after a
+restart or a move only the rest is read.
+"""
+
+import struct
+import zlib
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from rocksdict import AccessType, BlockBasedOptions, Cache, Options, Rdict, WriteBatch
+from unsilo_schemas.topics import Topic
+
+from ..kafka import OFFSET_BEGINNING, Kafka, Message, TopicPartition, offset_at
+from ..loop import Outbox, Partition
+from ..metrics import DEDUPLICATION_RESTORED
+
+ID_BYTES = 16
+_CACHE_BYTES = 32 * 1024 * 1024
+_WRITE_BUFFER_BYTES = 16 * 1024 * 1024
+_IDS_PER_RECORD = 100_000  # keeps a ledger record below the topic's limit
+
+
+class Ledger:
+    """The ids of one worker's partitions. Used from the loop's thread only."""
+
+    def __init__(self, kafka: Kafka, topic: Topic, folder: Path, horizon: timedelta) -> None:
+        self._kafka = kafka
+        self._topic = topic
+        self._horizon = horizon
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        self._store = Rdict(str(folder), _options(), access_type=AccessType.with_ttl(int(horizon.total_seconds())))
+        self._fresh: dict[Partition, list[bytes]] = {}
+        self._written: dict[Partition, int] = {}
+
+    def close(self) -> None:
+        """Closes the cache."""
+        self._store.close()
+
+    def known(self, ids: Sequence[bytes]) -> set[bytes]:
+        """Those of the ids that were published before."""
+        found: list[bytes | None] = self._store[list(ids)] or []
+        return {id for id, value in zip(ids, found, strict=True) if value is not None}
+
+    def record(self, partition: Partition, ids: Iterable[bytes], outbox: Outbox) -> None:
+        """Puts ids into the transaction at hand. They are known once it commits."""
+        fresh = list(ids)
+        key = _key(partition)
+        for start in range(0, len(fresh), _IDS_PER_RECORD):
+            outbox.put(
+                self._topic.name,
+                b"".join(fresh[start : start + _IDS_PER_RECORD]),
+                key,
+                [],
+                partition=self._partition_of(partition),
+                on_offset=lambda offset: self._written.__setitem__(partition, offset + 1),
+            )
+        self._fresh.setdefault(partition, []).extend(fresh)
+
+    def committed(self) -> None:
+        """What was recorded is now known."""
+        batch = WriteBatch(raw_mode=True)
+        for ids in self._fresh.values():
+            for id in ids:
+                batch.put(id, b"")
+        for partition, offset in self._written.items():
+            batch.put(_checkpoint(partition), struct.pack(">q", offset))
+        self._store.write(batch)
+        self.aborted()
+
+    def aborted(self) -> None:
+        """What was recorded since the last commit never was."""
+        self._fresh.clear()
+        self._written.clear()
+
+    def restore(self, partitions: Sequence[Partition]) -> None:
+        """Reads what others, or we ourselves before a crash, committed for these raw partitions since the checkpoint.
+
+        Reads to the end of the log and not only to the end of its committed part: a transaction whose offsets are
+        committed may have its mark on the ledger still to come, and is waited for.
+        """
+        wanted = {_key(partition): partition for partition in partitions}
+        starts: dict[int, int] = {}
+        for partition in partitions:
+            number = self._partition_of(partition)
+            starts[number] = min(starts.get(number, 2**62), self._checkpointed(partition))
+        if not starts:
+            return
+        restored = 0
+        ends: dict[Partition, int] = {}
+
+        def take(message: Message) -> None:
+            nonlocal restored
+            partition = wanted.get(message.key() or b"")
+            value = message.value() or b""
+            if partition is None:
+                return
+            batch = WriteBatch(raw_mode=True)
+            for start in range(0, len(value), ID_BYTES):
+                batch.put(value[start : start + ID_BYTES], b"")
+            self._store.write(batch)
+            restored += len(value) // ID_BYTES
+            ends[partition] = int(message.offset() or 0) + 1
+
+        self._kafka.read_to_end(self._from(starts), take)
+        for partition, end in ends.items():
+            self._store[_checkpoint(partition)] = struct.pack(">q", end)
+        DEDUPLICATION_RESTORED.inc(restored)
+
+    def _from(self, starts: dict[int, int]) -> list[TopicPartition]:
+        """Where to read each ledger partition from: its checkpoint, or the first record inside the horizon."""
+        unknown = [TopicPartition(self._topic.name, number) for number, offset in starts.items() if offset == 0]
+        found = [TopicPartition(self._topic.name, number, offset) for number, offset in starts.items() if offset > 0]
+        if unknown:
+            for tp in offset_at(self._kafka, unknown, datetime.now(UTC) - self._horizon):
+                found.append(TopicPartition(tp.topic, tp.partition, tp.offset if tp.offset >= 0 else OFFSET_BEGINNING))
+        return found
+
+    def _checkpointed(self, partition: Partition) -> int:
+        packed = self._store.get(_checkpoint(partition))
+        return 0 if packed is None else int(struct.unpack(">q", packed)[0])
+
+    def _partition_of(self, partition: Partition) -> int:
+        return zlib.crc32(_key(partition)) % self._topic.partitions
+
+
+def _key(partition: Partition) -> bytes:
+    return f"{partition[0]}/{partition[1]}".encode()
+
+
+def _checkpoint(partition: Partition) -> bytes:
+    return b"checkpoint:" + _key(partition)
+
+
+def _options() -> Options:
+    options = Options(raw_mode=True)
+    options.create_if_missing(True)
+    options.set_write_buffer_size(_WRITE_BUFFER_BYTES)
+    options.set_max_open_files(64)
+    table = BlockBasedOptions()
+    table.set_bloom_filter(10, False)  # nearly every id asked for is new: the filter answers without reading
+    table.set_block_cache(Cache(_CACHE_BYTES))
+    options.set_block_based_table_factory(table)
+    return options

@@ -1,0 +1,146 @@
+"""The decision: what one raw record becomes. A pure function of the record and the mapping."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import blake2b
+from typing import Any
+
+from pydantic import ValidationError
+from unsilo_connectors.contract import Connection, Connector, Event, MalformedWebhook, Raw
+from unsilo_connectors.payloads import describe
+from unsilo_schemas.entity import EventType
+from unsilo_schemas.envelope import JSON, timestamp
+from unsilo_schemas.identity import event_id
+from unsilo_schemas.jsonschema import file_name
+from unsilo_schemas.topics import EVENT_BYTES, Topics
+
+from ..dead_letters import DeadLetter
+from ..kafka import Headers
+from ..raw_records import TRACE
+
+_ROOM_FOR_HEADERS = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """An event as it goes to its topic. `id` is the event id in 16 bytes: what deduplication remembers."""
+
+    id: bytes
+    topic: str
+    key: bytes
+    value: bytes
+    headers: list[tuple[str, bytes]]
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Fixed:
+    """What all events of one type and connection have in common."""
+
+    topic: str
+    headers: list[tuple[str, bytes]]
+    subject: str
+
+
+class Mapping:
+    """One connection's mapping, with all that need not be done per event done once."""
+
+    def __init__(
+        self, connector: Connector[Any, Any], connection: Connection[Any], topics: Topics, public_url: str
+    ) -> None:
+        self.connector = connector
+        self.connection = connection
+        self._topics = topics
+        self._schemas_url = public_url + "/schemas/"
+        self._fixed: dict[EventType, _Fixed] = {}
+
+    def normalize(self, raw: Raw[Any], headers: Headers) -> list[Published] | None:
+        """The events of a raw record; None where its type is declared ignored. Raises DeadLetter."""
+        connector = self.connector
+        try:
+            payload = connector.decode(raw)
+            kind = connector.event_type(payload, raw)
+            if kind in connector.ignored:
+                return None
+            translate = connector.events.get(kind)
+            if translate is None:
+                raise DeadLetter("source_unmapped", f"{connector.name} declares no such event type", "map")
+            events = list(translate(payload, raw))
+        except MalformedWebhook as error:
+            raise DeadLetter("payload_malformed", str(error), "decode") from None
+        except ValidationError as error:
+            raise DeadLetter("schema_violation", describe(error), "map") from None
+        except DeadLetter:
+            raise
+        except Exception as error:  # a fault of the connector must not stop everybody else's events
+            raise DeadLetter("payload_malformed", f"{connector.name}: {_where(error)}", "map") from None
+        trace = [("ce_" + name, value) for name, value in headers if name in TRACE and value is not None]
+        return [self._publish(event, raw.received_at, trace) for event in events]
+
+    def _publish(self, event: Event, received_at: datetime, trace: Sequence[tuple[str, bytes]]) -> Published:
+        fixed = self._fixed.get(event.type) or self._fix(event.type)
+        entity = event.entity
+        facts: dict[str, Any] = {"entity": entity, "changed": list(event.changed), "complete": event.complete}
+        if event.previous is not None:
+            facts["previous"] = dict(event.previous)
+        model = event.type.data
+        value = model.__pydantic_serializer__.to_json(model(**facts), exclude_unset=True)
+        if len(value) > EVENT_BYTES - _ROOM_FOR_HEADERS:
+            raise DeadLetter("size_exceeded", f"the event has {len(value)} bytes", "encode")
+        identity = event_id(self.connection.id, event.key)
+        id_text = identity.encode()
+        key = getattr(entity, event.type.entity_type.key).encode()
+        headers = [
+            *fixed.headers,
+            ("ce_id", id_text),
+            ("ce_subject", (fixed.subject + entity.id).encode()),
+            ("ce_time", timestamp(event.time).encode()),
+            ("ce_recordedtime", timestamp(received_at).encode()),
+            ("ce_partitionkey", key),
+            ("ce_correlationid", id_text),
+            *trace,
+        ]
+        if event.sequence is not None:
+            headers.append(("ce_sequence", event.sequence.encode()))
+        if event.actor is not None:
+            headers.append(("ce_authtype", (event.actor.kind or "unknown").encode()))
+            headers.append(("ce_authid", event.actor.ref.id.encode()))
+        return Published(bytes.fromhex(identity.replace("-", "")), fixed.topic, key, value, headers, event.type.name)
+
+    def _fix(self, event: EventType) -> _Fixed:
+        kind = event.entity_type
+        connection = self.connection.id
+        headers = {
+            "content-type": JSON,
+            "ce_specversion": "1.0",
+            "ce_source": f"/c/{connection}",
+            "ce_type": event.name,
+            "ce_dataschema": self._schemas_url + file_name(event),
+            "ce_dataclassification": kind.classification,
+            **({} if kind.regulation is None else {"ce_dataregulation": kind.regulation}),
+            "ce_connection": connection,
+            "ce_mappinggen": str(self.connector.generation),
+            "ce_origin": connection,  # what starts a story, starts it here: flows knows the echoes
+            "ce_hops": "0",
+            "ce_via": connection,
+        }
+        fixed = _Fixed(
+            self._topics.event(kind).name, [(name, text.encode()) for name, text in headers.items()], kind.name + "/"
+        )
+        self._fixed[event] = fixed
+        return fixed
+
+
+def delivery_id(connection: str, delivery_key: bytes) -> bytes:
+    """What deduplication remembers of a delivery, in 16 bytes."""
+    return blake2b(delivery_key, digest_size=16, key=connection.encode()[:64]).digest()
+
+
+def _where(error: Exception) -> str:
+    """The kind of an error and the line it came from: never its message, which may hold what the sender wrote."""
+    step = error.__traceback__
+    while step is not None and step.tb_next is not None:
+        step = step.tb_next
+    place = f" at {step.tb_frame.f_code.co_name}:{step.tb_lineno}" if step is not None else ""
+    return type(error).__name__ + place

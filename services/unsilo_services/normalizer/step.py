@@ -1,0 +1,127 @@
+"""A batch of raw records: map each, drop what was published before, put the rest into one transaction."""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from unsilo_schemas.topics import Topics
+
+from ..configuration import Configuration, ConnectionSection, connection_of, connector_of, placeholder
+from ..dead_letters import DeadLetter, letter_headers
+from ..kafka import Message, headers_of
+from ..loop import Outbox, Partition, partition_of
+from ..metrics import DEAD, EVENTS, RECORDS
+from ..raw_records import DELIVERY, read_raw
+from .ledger import Ledger
+from .normalize import Mapping, Published, delivery_id
+
+CONSUMER = "normalizer"
+
+
+class Normalizer:
+    """The step of the normalizer's loop."""
+
+    def __init__(self, topics: Topics, ledger: Ledger) -> None:
+        self._topics = topics
+        self._ledger = ledger
+        self._dead = topics.dead(CONSUMER).name
+        self._configuration = Configuration.empty()
+        self._mappings: dict[str, Mapping] = {}  # by raw topic
+        self._counted: Counter[tuple[str, ...]] = Counter()
+
+    def configure(self, configuration: Configuration) -> None:
+        """Takes a configuration over, from the next batch on."""
+        if configuration is not self._configuration:
+            self._configuration = configuration
+            self._mappings = {
+                self._topics.raw(section.id).name: self._mapping(section, configuration.hub.public_url)
+                for section in configuration.connections.values()
+            }
+
+    def raw_topics(self) -> list[str]:
+        """The raw topics of the configured connections."""
+        return list(self._mappings)
+
+    def assigned(self, partitions: Sequence[Partition]) -> None:
+        self._ledger.restore(partitions)
+
+    def revoking(self, partitions: Sequence[Partition]) -> None:
+        """Nothing is ever under way between two batches."""
+
+    def due(self) -> bool:
+        return False
+
+    def revoked(self, partitions: Sequence[Partition]) -> None:
+        """The cache keeps what it knows: it is read on from there when a partition comes back."""
+
+    def process(self, records: Sequence[Message], outbox: Outbox) -> None:
+        now = datetime.now(UTC)
+        work = [(message, *self._outcome(message)) for message in records]
+        seen = self._ledger.known([id for _, delivery, outcome in work for id in _ids(delivery, outcome)])
+        fresh: dict[Partition, list[bytes]] = {}
+        for message, delivery, outcome in work:
+            connection = self._connection(message)
+            if isinstance(outcome, DeadLetter):
+                headers = letter_headers(message, outcome, CONSUMER, now)
+                outbox.put(self._dead, message.value(), message.key(), headers)
+                self._counted["dead", connection, outcome.reason] += 1
+                self._counted["records", connection, "dead"] += 1
+                continue
+            if outcome is None:
+                self._counted["records", connection, "ignored"] += 1
+                continue
+            new = [event for event in outcome if event.id not in seen]
+            if (delivery is not None and delivery in seen) or (outcome and not new):
+                self._counted["records", connection, "duplicate"] += 1
+                continue
+            timestamp_ms = message.timestamp()[1]
+            for event in new:
+                outbox.put(event.topic, event.value, event.key, event.headers, timestamp_ms=timestamp_ms)
+                self._counted["events", connection, event.type] += 1
+            self._counted["records", connection, "published"] += 1
+            ids = [event.id for event in new] if delivery is None else [delivery, *(event.id for event in new)]
+            seen.update(ids)
+            fresh.setdefault(partition_of(message), []).extend(ids)
+        for partition, ids in fresh.items():
+            self._ledger.record(partition, ids, outbox)
+
+    def committed(self) -> None:
+        self._ledger.committed()
+        for (kind, *labels), count in self._counted.items():
+            if kind == "dead":
+                DEAD.labels(CONSUMER, *labels).inc(count)
+            else:
+                (EVENTS if kind == "events" else RECORDS).labels(*labels).inc(count)
+        self._counted.clear()
+
+    def aborted(self) -> None:
+        self._ledger.aborted()
+        self._counted.clear()
+
+    def _outcome(self, message: Message) -> tuple[bytes | None, list[Published] | DeadLetter | None]:
+        """The id of the delivery, if it has one, and what becomes of it: events, a dead letter, or None if ignored."""
+        mapping = self._mappings.get(str(message.topic()))
+        if mapping is None:
+            return None, DeadLetter("source_unmapped", "its connection is not configured any more", "map")
+        headers = headers_of(message)
+        key = next((value for name, value in headers if name == DELIVERY), None)
+        delivery = None if key is None else delivery_id(mapping.connection.id, key)
+        try:
+            raw = read_raw(mapping.connection, message, headers)
+            events = mapping.normalize(raw, headers)
+        except DeadLetter as letter:
+            return None, letter
+        return delivery, events
+
+    def _connection(self, message: Message) -> str:
+        mapping = self._mappings.get(str(message.topic()))
+        return "unknown" if mapping is None else mapping.connection.id
+
+    def _mapping(self, section: ConnectionSection, public_url: str) -> Mapping:
+        return Mapping(connector_of(section), connection_of(section, placeholder), self._topics, public_url)
+
+
+def _ids(delivery: bytes | None, outcome: list[Published] | DeadLetter | None) -> list[bytes]:
+    if not isinstance(outcome, list):
+        return []
+    return [event.id for event in outcome] if delivery is None else [delivery, *(event.id for event in outcome)]

@@ -1,0 +1,61 @@
+"""What a process is told by its environment: where Kafka is, what its topics are called, where it may keep files."""
+
+import json
+import os
+import socket
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+KAFKA_PREFIX = "UNSILO_KAFKA_"
+LOCAL = "127.0.0.1"
+
+
+class HubSettings(BaseSettings):
+    """Settings that all services share, from `UNSILO_…`."""
+
+    model_config = SettingsConfigDict(env_prefix="UNSILO_", extra="ignore")
+
+    topic_prefix: str = Field(default="unsilo", description="first part of every topic's name; tells hubs apart")
+    data: Path = Field(default=Path(".unsilo"), description="folder for caches, locks and the local Kafka's data")
+    instance: str = Field(
+        default_factory=socket.gethostname,
+        description="name of this machine in transactional ids: must be the same after a restart, and nobody else's",
+    )
+    replication_factor: int = Field(default=-1, description="of topics the hub creates; -1: the broker's default")
+    gateway_host: str = Field(default=LOCAL, description="address that the gateway listens on")
+    gateway_port: int = Field(default=8080, description="port that the gateway listens on")
+    gateway_trusted_proxies: str = Field(
+        default="", description="addresses, comma separated, whose X-Forwarded-For names the real sender"
+    )
+    health_host: str = Field(default=LOCAL, description="address of the other services' /metrics and /health")
+    health_port: int = Field(default=0, description="port of the other services' /metrics and /health; 0: a free one")
+    log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR")
+    log_format: str = Field(default="json", description="json, or text for people")
+
+
+def kafka_options(settings: HubSettings) -> dict[str, str]:
+    """librdkafka's options from `UNSILO_KAFKA_…`: `UNSILO_KAFKA_SASL_MECHANISM` becomes `sasl.mechanism`.
+
+    `UNSILO_KAFKA_BOOTSTRAP` puts any cluster in the local Kafka's place; without it, the hub that runs in the data
+    folder is used.
+    """
+    options = {
+        name.removeprefix(KAFKA_PREFIX).lower().replace("_", "."): value
+        for name, value in os.environ.items()
+        if name.startswith(KAFKA_PREFIX)
+    }
+    bootstrap = options.pop("bootstrap", None) or running(settings).get("bootstrap") or f"{LOCAL}:9092"
+    return {**options, "bootstrap.servers": bootstrap}
+
+
+def running(settings: HubSettings) -> dict[str, str]:
+    """Addresses that the local Kafka (`bootstrap`) and `unsilo up` (`gateway`) wrote down when they last started."""
+    addresses: dict[str, str] = {}
+    for note in ("kafka/broker.json", "running.json"):
+        try:
+            addresses |= json.loads((settings.data / note).read_text())
+        except (OSError, ValueError, TypeError):
+            continue
+    return addresses

@@ -1,0 +1,31 @@
+"""Which of the workers of one service on this machine a process is: the lowest number that nobody else holds.
+
+A worker's transactional id must be the same after a restart, so that its predecessor's open transaction is ended at
+once, and must never be used twice at a time. A lock on a file gives both; a killed process gives it back by dying.
+"""
+
+import fcntl
+from pathlib import Path
+from typing import IO
+
+_MOST = 256
+
+
+class Slot:
+    """A number held until the process ends, and the folder that goes with it."""
+
+    def __init__(self, data: Path, service: str, instance: str) -> None:
+        folder = data / "slots"
+        folder.mkdir(parents=True, exist_ok=True)
+        for number in range(_MOST):
+            lock = (folder / f"{service}-{number}.lock").open("w")
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.close()
+                continue
+            self._lock: IO[str] = lock  # closing it would give the number back
+            self.name = f"{instance}-{number}"
+            self.cache = data / "cache" / f"{service}-{number}"
+            return
+        raise RuntimeError(f"{_MOST} workers of {service} run on {folder} already")
