@@ -6,7 +6,7 @@ another process and from the stored record alone: `decode`, `event_type`, and th
 them are pure: no clock, no network, no memory.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Generic, Literal, TypeVar
@@ -14,6 +14,8 @@ from typing import Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, JsonValue
 from unsilo_schemas.entity import Actor, ActorRef, Entity, EventType, Ref, Reference
 from unsilo_schemas.identity import entity_id
+
+from .actions import Action, Call, Response
 
 Refusal = Literal[
     "signature_missing",
@@ -170,6 +172,22 @@ def no_delivery_key(payload: PayloadT, raw: Raw[SettingsT]) -> str | None:
     return None
 
 
+def as_is(text: str) -> str:
+    """The escaping of a system that takes plain text."""
+    return text
+
+
+def nobody(connection: Connection[SettingsT]) -> Generator[Call, Response, Sequence[str]]:
+    """The own account of a system that is not written to."""
+    yield from ()
+    return ()
+
+
+def never(response: Response) -> timedelta | None:
+    """The pause of a system that announces none."""
+    return None
+
+
 @dataclass(frozen=True)
 class Connector(Generic[SettingsT, PayloadT]):
     """One system's webhooks: what it needs to know, whom to trust, how to translate.
@@ -179,6 +197,10 @@ class Connector(Generic[SettingsT, PayloadT]):
     will be keyed by, so that a comment keeps its place behind its ticket. `events` declares the vendor's event types
     that are mapped, `ignored` those that are known and not wanted; any other becomes a dead letter. `generation` grows
     whenever a mapping changes what it says of the same record.
+
+    What is written to the system is in `actions`, by name. `whoami` asks for the ids under which our own account acts
+    there, as events name their actor. `escape` makes a foreign text harmless in the system's markup, `plain` makes
+    plain text of what it sends as a body. `pause` says how long an answer's rate headers ask the account to be quiet.
     """
 
     name: str
@@ -197,3 +219,8 @@ class Connector(Generic[SettingsT, PayloadT]):
     handshake: Callable[[PayloadT, Raw[SettingsT]], Answer | None] = no_handshake
     delivery_key: Callable[[PayloadT, Raw[SettingsT]], str | None] = no_delivery_key
     generation: int = 1
+    actions: Mapping[str, Action] = field(default_factory=dict)
+    whoami: Callable[[Connection[SettingsT]], Generator[Call, Response, Sequence[str]]] = nobody
+    escape: Callable[[str], str] = as_is
+    plain: Callable[[str], str] = as_is
+    pause: Callable[[Response], timedelta | None] = never

@@ -5,6 +5,7 @@ from .contact import CONTACT
 from .employee import EMPLOYEE
 from .engagement import ENGAGEMENT
 from .entity import EntityType, EventType
+from .link import LINK
 from .opportunity import OPPORTUNITY
 from .post import POST, REACTION, REPLY
 from .space import MEMBERSHIP, SPACE
@@ -17,5 +18,6 @@ ENTITY_TYPES: tuple[EntityType, ...] = (
     TICKET, COMMENT,
     SPACE, MEMBERSHIP, POST, REPLY, REACTION,
     USER,
+    LINK,
 )  # fmt: skip
 EVENT_TYPES: dict[str, EventType] = {event.name: event for kind in ENTITY_TYPES for event in kind.events.values()}

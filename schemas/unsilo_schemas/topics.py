@@ -16,6 +16,7 @@ from .entity import EntityType
 RAW_PARTITIONS = 3
 EVENT_PARTITIONS = 6
 LEDGER_PARTITIONS = 6
+CONSUMERS = ("normalizer", "flows", "delivery")
 MEBIBYTE = 1024 * 1024
 RAW_BYTES = 4 * MEBIBYTE
 EVENT_BYTES = 4 * MEBIBYTE
@@ -66,6 +67,11 @@ class Topics:
         name = f"{self.prefix}.event.{kind.domain}.{kind.aggregate}.v{kind.version}"
         return Topic(name, f"canonical id of the {kind.aggregate}", EVENT_PARTITIONS, "delete", timedelta(days=90))
 
+    def command(self, connection: str, partitions: int = RAW_PARTITIONS) -> Topic:
+        """Intents to write to a connection's system, each with its idempotency key."""
+        name = f"{self.prefix}.command.{connection}"
+        return Topic(name, "aggregate at the target", partitions, "delete", timedelta(days=14))
+
     def ledger(self) -> Topic:
         """What the normalizer has published: ids, a record per transaction and raw partition."""
         name = f"{self.prefix}.ledger.normalizer"
@@ -75,6 +81,10 @@ class Topics:
         """What a consumer could not process: value and headers byte for byte, and why."""
         name = f"{self.prefix}.dead.{consumer}"
         return Topic(name, "as the original", 1, "delete", timedelta(days=90), DEAD_BYTES)
+
+    def retry(self, consumer: str) -> Topic:
+        """Redriven letters of a consumer whose source others read too: they come back to it alone."""
+        return Topic(f"{self.prefix}.retry.{consumer}", "as the original", 3, "delete", timedelta(days=14), DEAD_BYTES)
 
     def audit(self) -> Topic:
         """Refusals, suppressions and redrives: ids and facts, no content."""
@@ -87,4 +97,5 @@ class Topics:
     def fixed(self) -> list[Topic]:
         """Every topic that does not belong to a connection."""
         events = {topic.name: topic for topic in map(self.event, ENTITY_TYPES)}
-        return [*events.values(), self.ledger(), self.dead("normalizer"), self.audit(), self.config()]
+        dead = [self.dead(consumer) for consumer in CONSUMERS]
+        return [*events.values(), self.ledger(), *dead, self.retry("flows"), self.audit(), self.config()]

@@ -10,6 +10,7 @@ from unsilo_schemas.envelope import JSON, Envelope
 
 REJECTED = "unsilo.hub.event.rejected.v1"
 REDRIVEN = "unsilo.hub.event.redriven.v1"
+SUPPRESSED = "unsilo.hub.event.suppressed.v1"
 
 
 def audit_record(

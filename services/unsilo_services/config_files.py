@@ -1,7 +1,7 @@
 """Reads `unsilo.yaml`: one file, several, or a folder of them. Every fault names file, line, field and remedy."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,16 +11,28 @@ from pydantic import ValidationError
 from .configuration import (
     Configuration,
     ConnectionSection,
+    FlowSection,
     HubSection,
     connection_of,
     connector_of,
     placeholder,
 )
 from .errors import UnsiloError
+from .rules import Flow, RuleBroken
 
-SectionT = TypeVar("SectionT", HubSection, ConnectionSection)
+SectionT = TypeVar("SectionT", HubSection, ConnectionSection, FlowSection)
 Step = str | int
-_SECTIONS = ("hub", "connections")
+_SECTIONS = ("hub", "connections", "flows")
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML whose only truths are `true` and `false`, as in YAML 1.2: a flow's `on` is a word."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    letter: [(tag, pattern) for tag, pattern in found if tag != "tag:yaml.org,2002:bool" or letter in "tTfF"]
+    for letter, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +86,7 @@ def read(paths: Iterable[Path]) -> Configuration:
             if hub is not None:
                 faults.append(document.fault(("hub",), "stands in another file already: keep one"))
             hub = _section(document, ("hub",), HubSection, document.data["hub"], faults) or hub
-        for number, item in enumerate(_items(document, faults)):
+        for number, item in enumerate(_items(document, "connections", faults)):
             path: tuple[Step, ...] = ("connections", number)
             section = _section(document, path, ConnectionSection, item, faults)
             if section is None:
@@ -83,9 +95,30 @@ def read(paths: Iterable[Path]) -> Configuration:
                 faults.append(document.fault((*path, "id"), f"{section.id} is taken: every connection has its own"))
             connections[section.id] = section
             faults += _settings_faults(document, path, section)
+    configuration = Configuration(hub or HubSection(), connections)
+    flows = _flows(documents, configuration, faults)
     if faults:
         raise ConfigurationRefused(faults)
-    return Configuration(hub or HubSection(), connections)
+    return replace(configuration, flows=flows)
+
+
+def _flows(documents: Iterable[_Document], configuration: Configuration, faults: list[Fault]) -> dict[str, FlowSection]:
+    """The flows of all files, each compiled and run on an example of its events."""
+    flows: dict[str, FlowSection] = {}
+    for document in documents:
+        for number, item in enumerate(_items(document, "flows", faults)):
+            path: tuple[Step, ...] = ("flows", number)
+            section = _section(document, path, FlowSection, item, faults)
+            if section is None:
+                continue
+            if section.id in flows:
+                faults.append(document.fault((*path, "id"), f"{section.id} is taken: every flow has its own"))
+            flows[section.id] = section
+            try:
+                Flow(section, configuration)
+            except RuleBroken as broken:
+                faults.append(document.fault((*path, *broken.path), broken.problem))
+    return flows
 
 
 def _files(paths: Iterable[Path], faults: list[Fault]) -> Iterator[Path]:
@@ -104,8 +137,8 @@ def _files(paths: Iterable[Path], faults: list[Fault]) -> Iterator[Path]:
 def _parse(path: Path, faults: list[Fault]) -> _Document | None:
     try:
         text = path.read_text(encoding="utf-8")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
+        node = yaml.compose(text, Loader=_Loader)
+        data = yaml.load(text, Loader=_Loader)  # noqa: S506  # a safe one
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or "is not UTF-8"
@@ -137,10 +170,10 @@ def _places(node: yaml.Node, path: tuple[Step, ...]) -> Iterator[tuple[tuple[Ste
             yield from _places(item, (*path, number))
 
 
-def _items(document: _Document, faults: list[Fault]) -> list[Any]:
-    items = document.data.get("connections") or []
+def _items(document: _Document, section: str, faults: list[Fault]) -> list[Any]:
+    items = document.data.get(section) or []
     if not isinstance(items, list):
-        faults.append(document.fault(("connections",), "must be a list"))
+        faults.append(document.fault((section,), "must be a list"))
         return []
     return items
 

@@ -3,11 +3,12 @@
 import json
 import logging
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from unsilo_schemas.topics import Topic
 
-from .configuration import Configuration, ConnectionSection, HubSection
+from .configuration import Configuration, ConnectionSection, FlowSection, HubSection
 from .kafka import OFFSET_BEGINNING, Kafka, KafkaError, KafkaException, Message, TopicPartition
 from .metrics import CONFIG_OFFSET
 
@@ -15,6 +16,8 @@ log = logging.getLogger(__name__)
 
 _HUB = "hub"
 _CONNECTION = "connection/"
+_FLOW = "flow/"
+_ACCOUNTS = "accounts/"  # written by delivery, not by `apply`: what the vendor said of our own accounts there
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,7 @@ def entries(configuration: Configuration) -> dict[str, bytes]:
     """A configuration as records: key and value."""
     found = {_HUB: _encoded(configuration.hub)}
     found |= {_CONNECTION + name: _encoded(section) for name, section in configuration.connections.items()}
+    found |= {_FLOW + name: _encoded(section) for name, section in configuration.flows.items()}
     return found
 
 
@@ -37,6 +41,8 @@ def from_entries(found: dict[str, bytes]) -> Configuration:
     """The configuration that records make. An entry that this version cannot read is left out and logged."""
     hub = HubSection()
     connections = {}
+    flows = {}
+    accounts: dict[str, list[str]] = {}
     for key, value in found.items():
         try:
             if key == _HUB:
@@ -44,9 +50,20 @@ def from_entries(found: dict[str, bytes]) -> Configuration:
             elif key.startswith(_CONNECTION):
                 section = ConnectionSection.model_validate_json(value)
                 connections[section.id] = section
+            elif key.startswith(_FLOW):
+                flow = FlowSection.model_validate_json(value)
+                flows[flow.id] = flow
+            elif key.startswith(_ACCOUNTS):
+                accounts[key.removeprefix(_ACCOUNTS)] = json.loads(value)
         except ValueError:
             log.error("configuration entry %s cannot be read by this version: apply it again", key)
-    return Configuration(hub, connections)
+    accounts |= {name: list(item.own_accounts) for name, item in connections.items() if item.own_accounts is not None}
+    return Configuration(hub, connections, flows, accounts)
+
+
+def accounts_entry(connection: str, accounts: Sequence[str]) -> Change:
+    """The record that tells every service under which ids the hub acts in a connection's system."""
+    return Change(_ACCOUNTS + connection, "changed", json.dumps(sorted(accounts)).encode())
 
 
 def changes(before: dict[str, bytes], after: dict[str, bytes], prune: bool) -> list[Change]:
@@ -57,8 +74,17 @@ def changes(before: dict[str, bytes], after: dict[str, bytes], prune: bool) -> l
         if before.get(key) != value
     ]
     if prune:
-        found += [Change(key, "removed", None) for key in sorted(before.keys() - after.keys())]
+        found += [Change(key, "removed", None) for key in undeclared(before, after)]
     return found
+
+
+def undeclared(before: dict[str, bytes], after: dict[str, bytes]) -> list[str]:
+    """Entries that no file declares any more. What delivery found out goes with its connection only."""
+    return sorted(
+        key
+        for key in before.keys() - after.keys()
+        if not key.startswith(_ACCOUNTS) or _CONNECTION + key.removeprefix(_ACCOUNTS) not in after
+    )
 
 
 def load(kafka: Kafka, topic: Topic) -> dict[str, bytes]:
@@ -135,5 +161,5 @@ def _take(found: dict[str, bytes], message: Message) -> None:
         found[key] = value
 
 
-def _encoded(section: HubSection | ConnectionSection) -> bytes:
-    return json.dumps(section.model_dump(mode="json", exclude_defaults=True), sort_keys=True).encode()
+def _encoded(section: HubSection | ConnectionSection | FlowSection) -> bytes:
+    return json.dumps(section.model_dump(mode="json", exclude_defaults=True, by_alias=True), sort_keys=True).encode()

@@ -5,8 +5,8 @@ where it runs; the others put a placeholder in its place.
 """
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -52,6 +52,9 @@ class ConnectionSection(_Section):
     rate_per_minute: int = Field(default=30_000, gt=0, description="verified deliveries that are taken in a minute")
     max_body_bytes: int | None = Field(default=None, gt=0, le=3 * 1024 * 1024, description="the connector's, if absent")
     partitions: int = Field(default=3, gt=0, le=100, description="of its raw topic; fixed once that exists")
+    own_accounts: tuple[str, ...] | None = Field(
+        default=None, description="ids under which the hub acts there; asked of the vendor if absent"
+    )
 
     @field_validator("connector")
     @classmethod
@@ -61,12 +64,38 @@ class ConnectionSection(_Section):
         return value
 
 
+class StepSection(_Section):
+    """One thing that a flow does: write something to a connection."""
+
+    deliver: ConnectionId
+    action: str
+    to: str | None = Field(default=None, description="field of the entity whose copy over there is acted on")
+    arguments: dict[str, Any] = Field(default_factory=dict, alias="with")
+
+
+class FlowSection(_Section):
+    """What happens when something happened."""
+
+    id: ConnectionId
+    on: tuple[str, ...] = Field(min_length=1, description="event types; `unsilo.` and `.v1` may be left out")
+    when: str | None = Field(default=None, description="CEL")
+    do: tuple[StepSection, ...] = Field(min_length=1)
+
+    @field_validator("on", mode="before")
+    @classmethod
+    def _one_or_more(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+
 @dataclass(frozen=True, slots=True)
 class Configuration:
     """A whole configuration, as one process sees it at one moment."""
 
     hub: HubSection
     connections: Mapping[str, ConnectionSection]
+    flows: Mapping[str, FlowSection] = field(default_factory=dict)
+    accounts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Ids under which the hub acts in a connection's system, as far as they are known."""
 
     @classmethod
     def empty(cls) -> "Configuration":

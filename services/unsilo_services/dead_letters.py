@@ -9,7 +9,10 @@ from unsilo_schemas.envelope import timestamp
 
 from .kafka import Headers, Message, headers_of
 
-Reason = Literal["payload_malformed", "size_exceeded", "source_unmapped", "schema_violation"]
+Reason = Literal[
+    "payload_malformed", "size_exceeded", "source_unmapped", "schema_violation", "rule_violation", "budget_exhausted",
+    "delivery_rejected", "delivery_timeout",
+]  # fmt: skip
 PREFIX = "dl_"
 
 

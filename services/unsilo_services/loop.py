@@ -8,7 +8,7 @@ committed offset. (librdkafka has no KIP-890 yet: confluentinc/librdkafka#5423.)
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from .errors import UnsiloError
@@ -62,6 +62,9 @@ class Outbox(Protocol):
     def finish(self, partition: Partition, offset: int) -> None:
         """Finishes a record that was held."""
 
+    def again(self, partition: Partition, offset: int) -> bool:
+        """Whether a record was held when the last transaction committed: work on it may have begun before."""
+
 
 class Step(Protocol):
     """What a service does with records. All of it is called from one thread."""
@@ -74,6 +77,9 @@ class Step(Protocol):
 
     def revoked(self, partitions: Sequence[Partition]) -> None:
         """Forgets these partitions."""
+
+    def paused(self) -> Collection[str]:
+        """Topics of which no more records are wanted for now, because enough of theirs are held."""
 
     def due(self) -> bool:
         """Whether a held record can be finished now, so that `process` is worth calling without new ones."""
@@ -100,6 +106,7 @@ class TransactionalLoop:
         topics: Callable[[], Iterable[str]],
         step: Step,
         poll_seconds: float = POLL_SECONDS,
+        batch_records: int = BATCH_RECORDS,
     ) -> None:
         self._kafka = kafka
         self._service = service
@@ -108,6 +115,9 @@ class TransactionalLoop:
         self._topics = topics
         self._step = step
         self._poll_seconds = poll_seconds
+        self._batch_records = batch_records
+        self._paused: set[Partition] = set()
+        self._rewinding = False
         self._subscribed: set[str] = set()
         self._progress: dict[Partition, Progress] = {}
         self._producer: Producer | None = None
@@ -132,11 +142,22 @@ class TransactionalLoop:
             while not self._stopping:
                 self.turned_at = time.monotonic()
                 self._follow_topics()
+                self._pause()
                 self._turn()
         finally:
             self._consumer.close()
 
+    def _pause(self) -> None:
+        topics = self._step.paused()
+        wanted = {partition for partition in self._progress if partition[0] in topics}
+        if wanted != self._paused:
+            self._consumer.resume([TopicPartition(*partition) for partition in self._paused - wanted])
+            self._consumer.pause([TopicPartition(*partition) for partition in wanted - self._paused])
+            self._paused = wanted
+
     def _turn(self) -> None:
+        if self._rewinding:
+            self._rewind()
         records = self._read()
         if not records and not self._step.due():
             return
@@ -151,7 +172,7 @@ class TransactionalLoop:
         if first is None:
             return []
         records = []
-        for message in [first, *self._consumer.consume(BATCH_RECORDS - 1, 0.001)]:
+        for message in [first, *self._consumer.consume(self._batch_records - 1, 0.001)]:
             error = message.error()
             if error is None:
                 progress = self._progress.get(partition_of(message))  # none: taken away since it was fetched
@@ -202,6 +223,7 @@ class TransactionalLoop:
 
     def _rewind(self) -> None:
         """Reads every partition again from what is committed of it."""
+        self._rewinding = False
         for found in self._committed([TopicPartition(*partition) for partition in self._progress]):
             self._progress[found.topic, found.partition] = Progress.parse(found.offset, found.metadata)
             self._consumer.seek(_position(found))
@@ -232,8 +254,10 @@ class TransactionalLoop:
                 self._transact([])
             except KafkaException as error:  # the partitions were lost, not given back: their next owner does it again
                 self._give_up(error)
+                self._rewinding = True  # of what is kept: not from here, inside the rebalance
         for partition in revoked:
             self._progress.pop(partition, None)
+            self._paused.discard(partition)
         self._step.revoked(revoked)
         log.info("gave back %s", ", ".join(f"{topic}/{number}" for topic, number in sorted(revoked)))
 
@@ -311,6 +335,9 @@ class _Transaction:
 
     def finish(self, partition: Partition, offset: int) -> None:
         self.progress(partition).finish(offset)
+
+    def again(self, partition: Partition, offset: int) -> bool:
+        return offset in self._before[partition].held
 
     def put(
         self,

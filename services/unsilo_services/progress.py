@@ -6,9 +6,10 @@ twice and nothing is left out, without another topic.
 """
 
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import groupby, pairwise
 
-METADATA_BYTES = 4096
+
+_MOST_HELD = 100_000  # in one run: metadata that is not ours must not make us allocate without end
 
 
 @dataclass(slots=True)
@@ -24,7 +25,7 @@ class Progress:
         if offset < 0:
             return cls()
         try:
-            gaps = [int(gap) for gap in metadata.split(",")] if metadata else []
+            gaps = [gap for run in metadata.split(",") for gap in _gaps(run)] if metadata else []
         except ValueError:
             gaps = []
         if not gaps:
@@ -41,17 +42,16 @@ class Progress:
 
     @property
     def metadata(self) -> str:
-        """What to commit with it: the distance from the last held offset to `next`, then between the held ones."""
+        """What to commit with it: the distance from the last held offset to `next`, then those between the held ones.
+
+        Equal distances in a row are written once, `1*500`: all that waits for a dead remote takes a few bytes.
+        """
         if not self.held:
             return ""
         held = sorted(self.held)
         gaps = [self.next - held[-1], *(after - before for before, after in pairwise(held))]
-        return ",".join(map(str, gaps))
-
-    @property
-    def full(self) -> bool:
-        """Whether no more may be held: what is to be committed would not fit."""
-        return len(self.metadata) > METADATA_BYTES - 32
+        runs = [(gap, len(list(run))) for gap, run in groupby(gaps)]
+        return ",".join(str(gap) if length == 1 else f"{gap}*{length}" for gap, length in runs)
 
     def wants(self, offset: int) -> bool:
         """Whether a record that is read again after a restart is still to be done."""
@@ -70,3 +70,8 @@ class Progress:
         """A record needs no more work."""
         self.take(offset)
         self.held.discard(offset)
+
+
+def _gaps(run: str) -> list[int]:
+    gap, _, length = run.partition("*")
+    return [int(gap)] * min(int(length or 1), _MOST_HELD)

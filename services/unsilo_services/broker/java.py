@@ -32,6 +32,8 @@ class Java:
             f"-Xms{min(64, heap_mb)}m",
             f"-Xmx{heap_mb}m",
             "-XX:+UseSerialGC",
+            # Starts with a third less work; after 3 million records the second compiler had not yet paid for itself.
+            "-XX:TieredStopAtLevel=1",
             # A broker that lacks memory would go on half dead.
             "-XX:+ExitOnOutOfMemoryError",
             # Kafka and its compressors do what Java 25 warns about.

@@ -68,7 +68,7 @@ class LocalKafka:
         self.stop()
 
     def start(self) -> None:
-        """Returns when it answers and has its coordinators. Raises BrokerUnavailable, and leaves nothing running then."""
+        """Returns when it answers and has its coordinators. Raises BrokerUnavailable, and then leaves nothing running."""
         self._java = Java(class_path(), self._heap_mb)
         self._answered = False
         try:

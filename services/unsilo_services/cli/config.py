@@ -9,7 +9,7 @@ import typer
 from unsilo_schemas.topics import Topics
 
 from ..config_files import read
-from ..config_topic import Change, changes, entries, load, publish
+from ..config_topic import Change, changes, entries, load, publish, undeclared
 from ..configuration import Configuration
 from ..kafka import Kafka
 from ..settings import HubSettings
@@ -66,7 +66,7 @@ def apply_files(
     kafka.create(topics.fixed())
     before = load(kafka, topics.config())
     wanted = changes(before, entries(configuration), prune)
-    kept = sorted(before.keys() - entries(configuration).keys())
+    kept = undeclared(before, entries(configuration))
     if kept and not prune:
         errors.print(f"kept, though no file declares it: {', '.join(kept)} (--prune removes)", markup=False)
     if not dry_run:

@@ -1,7 +1,7 @@
 """A batch of raw records: map each, drop what was published before, put the rest into one transaction."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 
 from unsilo_schemas.topics import Topics
@@ -47,6 +47,9 @@ class Normalizer:
 
     def revoking(self, partitions: Sequence[Partition]) -> None:
         """Nothing is ever under way between two batches."""
+
+    def paused(self) -> Collection[str]:
+        return ()
 
     def due(self) -> bool:
         return False
