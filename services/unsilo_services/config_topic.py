@@ -61,9 +61,11 @@ def from_entries(found: dict[str, bytes]) -> Configuration:
     return Configuration(hub, connections, flows, accounts)
 
 
-def accounts_entry(connection: str, accounts: Sequence[str]) -> Change:
-    """The record that tells every service under which ids the hub acts in a connection's system."""
-    return Change(_ACCOUNTS + connection, "changed", json.dumps(sorted(accounts)).encode())
+def publish_accounts(kafka: Kafka, topic: Topic, connection: str, accounts: Sequence[str]) -> None:
+    """Tells every service under which ids the hub acts in a connection's system."""
+    producer = kafka.producer()
+    producer.produce(topic.name, json.dumps(sorted(accounts)).encode(), (_ACCOUNTS + connection).encode(), 0)
+    producer.flush(10)
 
 
 def changes(before: dict[str, bytes], after: dict[str, bytes], prune: bool) -> list[Change]:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from unsilo_connectors.contract import Connection, Connector
 from unsilo_connectors.discovery import connectors
 from unsilo_connectors.secrets import Resolved
+from unsilo_schemas.topics import Topic, Topics
 
 from .errors import UnsiloError
 
@@ -111,6 +112,16 @@ def connection_of(section: ConnectionSection, resolve: Resolver) -> Connection[A
     """The connection as its connector wants it; pydantic's ValidationError, or what `resolve` raises."""
     settings = connector_of(section).settings.model_validate(_resolved(section.settings, resolve))
     return Connection(section.id, section.connector, settings)
+
+
+def topics_of(configuration: Configuration, topics: Topics) -> list[Topic]:
+    """The topics that belong to connections: raw for each, command for those that can be written to."""
+    found = []
+    for section in configuration.connections.values():
+        found.append(topics.raw(section.id, section.partitions))
+        if connector_of(section).actions:
+            found.append(topics.command(section.id, section.partitions))
+    return found
 
 
 def from_environment(reference: Mapping[str, str]) -> Resolved:

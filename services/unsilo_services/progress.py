@@ -8,7 +8,6 @@ twice and nothing is left out, without another topic.
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 
-
 _MOST_HELD = 100_000  # in one run: metadata that is not ours must not make us allocate without end
 
 

@@ -68,7 +68,7 @@ class LocalKafka:
         self.stop()
 
     def start(self) -> None:
-        """Returns when it answers and has its coordinators. Raises BrokerUnavailable, and then leaves nothing running."""
+        """Returns when it answers and has its coordinators. Raises BrokerUnavailable, with nothing left running."""
         self._java = Java(class_path(), self._heap_mb)
         self._answered = False
         try:
@@ -158,8 +158,8 @@ class LocalKafka:
     def _run(self, claim: Claim, *program: str) -> subprocess.Popen[bytes]:
         """Java holds the claim too: a folder with an orphan in it is not free."""
         process = self._java.start(*program, folder=self._folder, log=self.log_path, holding=claim.fileno())
-        claim.sign(process.pid, self.bootstrap)
         self._process, self.pid = process, process.pid
+        claim.sign(self.pid, self.bootstrap)
         return process
 
     def _await_answer(self, port: int) -> bool:

@@ -12,7 +12,7 @@ from unsilo_schemas.jsonschema import schema
 from unsilo_schemas.topics import Topics
 
 from ..config_topic import from_entries, load
-from ..configuration import SecretUnavailable, connection_of, connector_of, from_environment
+from ..configuration import SecretUnavailable, connection_of, connector_of, from_environment, topics_of
 from ..kafka import Kafka
 from ..settings import HubSettings
 from .output import AsJson, fail, show_facts, show_json, show_rows
@@ -96,7 +96,7 @@ def topics(as_json: AsJson = False) -> None:
     kafka.wait()
     names = Topics(settings.topic_prefix)
     configuration = from_entries(load(kafka, names.config()))
-    wanted = [*names.fixed(), *(names.raw(item.id, item.partitions) for item in configuration.connections.values())]
+    wanted = [*names.fixed(), *topics_of(configuration, names)]
     drifts: dict[str, list[str]] = {}
     for drift in kafka.drift(wanted):
         drifts.setdefault(drift.topic, []).append(f"{drift.setting} is {drift.found}")

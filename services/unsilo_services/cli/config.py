@@ -10,7 +10,7 @@ from unsilo_schemas.topics import Topics
 
 from ..config_files import read
 from ..config_topic import Change, changes, entries, load, publish, undeclared
-from ..configuration import Configuration
+from ..configuration import Configuration, topics_of
 from ..kafka import Kafka
 from ..settings import HubSettings
 from .output import AsJson, console, errors, show_json
@@ -70,9 +70,9 @@ def apply_files(
     if kept and not prune:
         errors.print(f"kept, though no file declares it: {', '.join(kept)} (--prune removes)", markup=False)
     if not dry_run:
-        raw = [topics.raw(section.id, section.partitions) for section in configuration.connections.values()]
-        kafka.create(raw)
-        for drift in kafka.drift([*topics.fixed(), *raw]):
+        own = topics_of(configuration, topics)
+        kafka.create(own)
+        for drift in kafka.drift([*topics.fixed(), *own]):
             errors.print(f"{drift.topic}: {drift.setting} is {drift.found}, not {drift.wanted}", markup=False)
         if wanted:
             publish(kafka, topics.config(), wanted)

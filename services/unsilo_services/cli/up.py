@@ -22,7 +22,7 @@ from .config import apply_files
 from .output import AsJson, console, errors, fail
 from .supervisor import Supervisor, service_command, write_addresses
 
-SERVICES = ("gateway", "normalizer")
+SERVICES = ("gateway", "normalizer", "flows", "delivery")
 _WATCH_SECONDS = 0.2
 _READY_SECONDS = 60.0
 

@@ -1,0 +1,28 @@
+"""Stops a loop that nothing else recognises: too many writes on one object in too short a time."""
+
+from collections import OrderedDict, deque
+
+MOST_WRITES = 60
+WINDOW_SECONDS = 60.0
+_OBJECTS = 10_000
+
+
+class Breaker:
+    """Counts in memory, for each object and connection. A restart forgets: the worst is another window's worth."""
+
+    def __init__(self) -> None:
+        self._writes: OrderedDict[tuple[str, str], deque[float]] = OrderedDict()
+
+    def allows(self, object_id: str, connection: str, now: float) -> bool:
+        """Counts a write, if it is allowed."""
+        key = (object_id, connection)
+        times = self._writes.setdefault(key, deque())
+        self._writes.move_to_end(key)
+        while times and now - times[0] > WINDOW_SECONDS:
+            times.popleft()
+        if len(self._writes) > _OBJECTS:
+            self._writes.popitem(last=False)
+        if len(times) >= MOST_WRITES:
+            return False
+        times.append(now)
+        return True

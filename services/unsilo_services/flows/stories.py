@@ -1,0 +1,74 @@
+"""Loop safety, as decisions: is an event an echo of what the hub wrote, whose story does it belong to, may it go on?"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from unsilo_schemas.link import Story
+
+from .links import Write
+
+ECHO_WINDOW_MS = 10_000
+"""How long after an event its link may still arrive, and how long after a write the vendor may still speak of it."""
+
+HOP_CEILING = 8
+
+_CREATIONS = frozenset({"created", "added", "published", "recorded"})
+
+Verdict = Literal["new", "echo", "wait", "near_miss"]
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """What is known of an event when it is asked whose doing it is."""
+
+    verb: str
+    changed: Sequence[str]
+    actor: str | None
+    recorded_ms: int
+
+
+def suspected(act: Act, accounts: Sequence[str] | None, written_to: bool) -> bool:
+    """Whether the hub itself may have caused an event: its own account acted, or nobody can tell who did.
+
+    Only in a system that the hub writes to. `accounts` is None while nobody has told the hub who it is there.
+    """
+    return written_to and (accounts is None or act.actor is None or act.actor in accounts)
+
+
+def judge(act: Act, writes: Sequence[Write], now_ms: int) -> Verdict:
+    """What a suspected event is: an echo if a write covers it, to be waited for while one may still be told of."""
+    if any(_covers(write, act) for write in writes):
+        return "echo"
+    if now_ms - act.recorded_ms < ECHO_WINDOW_MS:
+        return "wait"
+    return "near_miss"
+
+
+def continued(writes: Sequence[Write], connection: str) -> Story | None:
+    """The story that somebody else's act under our account goes on with: that of the last write, one hop further."""
+    if not writes:
+        return None
+    last = writes[-1].story
+    via = [*last.via, connection] if connection not in last.via else last.via
+    return Story(correlationid=last.correlationid, hops=last.hops + 1, via=via)
+
+
+def barred(story: Story, connection: str) -> str | None:
+    """Why a story may not be written into a connection; None if it may."""
+    if connection in story.via:
+        return "the story has been there"
+    return "the story has gone too far" if story.hops >= HOP_CEILING else None
+
+
+def onward(story: Story, connection: str) -> Story:
+    """The story once it is written into a connection."""
+    return Story(correlationid=story.correlationid, hops=story.hops + 1, via=[*story.via, connection])
+
+
+def _covers(write: Write, act: Act) -> bool:
+    if write.fields is None and act.verb in _CREATIONS:
+        return True
+    if abs(act.recorded_ms - write.at_ms) > ECHO_WINDOW_MS:
+        return False
+    return write.fields is None or set(act.changed) <= write.fields

@@ -1,0 +1,69 @@
+"""What every worker process is made of: settings, logs, Kafka, topics, a slot, the configuration, health."""
+
+import logging
+import signal
+import time
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Any, Self
+
+from unsilo_schemas.topics import Topics
+
+from .config_topic import ConfigFollower
+from .configuration import Configuration
+from .health import HealthServer
+from .kafka import Kafka
+from .logs import configure_logs
+from .loop import Step, TransactionalLoop
+from .settings import HubSettings
+from .slots import Slot
+
+log = logging.getLogger(__name__)
+
+_STALLED_SECONDS = 120.0
+
+
+class Process:
+    """One worker of a service, from its start to its end."""
+
+    def __init__(self, service: str) -> None:
+        self.service = service
+        self.settings = HubSettings()
+
+    def __enter__(self) -> Self:
+        configure_logs(self.settings, self.service)
+        self.kafka = Kafka.from_settings(self.settings)
+        self.kafka.wait(60)
+        self.topics = Topics(self.settings.topic_prefix)
+        self.kafka.create(self.topics.fixed())
+        self.slot = Slot(self.settings.data, self.service, self.settings.instance)
+        self._follower = ConfigFollower(self.kafka, self.topics.config(), self.service)
+        self._follower.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._follower.stop()
+
+    @property
+    def configuration(self) -> Configuration:
+        """The configuration as it is now."""
+        return self._follower.current
+
+    def run_loop(self, topics: Callable[[], Iterable[str]], step: Step, **options: Any) -> None:
+        """Runs the service's loop until SIGTERM or SIGINT, with health and metrics beside it."""
+        loop = TransactionalLoop(
+            self.kafka, self.service, self.settings.topic_prefix, self.slot.name, topics, step, **options
+        )
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: loop.stop())
+        host = self.settings.health_host
+        health = HealthServer(
+            host,
+            self.settings.health_port,
+            live=lambda: time.monotonic() - loop.turned_at < _STALLED_SECONDS,
+            ready=lambda: loop.turned_at > 0,
+        )
+        log.info("%s %s: metrics at http://%s:%d/metrics", self.service, self.slot.name, host, health.port)
+        loop.run()
