@@ -52,7 +52,7 @@ class MalformedWebhook(Exception):
 class Settings(BaseModel):
     """A connection's settings. Unknown ones are refused, so that a misspelt option does not silently do nothing."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 SettingsT = TypeVar("SettingsT", bound=Settings)

@@ -29,7 +29,7 @@ class SecretUnavailable(UnsiloError):
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class HubSection(_Section):

@@ -1,0 +1,161 @@
+"""Which of BambooHR's fields are told, under which name of ours, and which never are.
+
+BambooHR names a field by its label (`First Name`), by its alias in the API (`firstName`), or as the administrator
+renamed it; names are compared by their letters and digits. What stands in no list is not told: closed by default.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Any
+
+from ..contract import Connection, MalformedWebhook
+
+# Labels: "Monitorable Fields" of the webhooks page. Aliases: "Field Names".
+_OURS = {
+    "employee#": "employee_number",
+    "employeenumber": "employee_number",
+    "displayname": "display_name",
+    "firstname": "given_name",
+    "lastname": "family_name",
+    "preferredname": "preferred_name",
+    "nickname": "preferred_name",
+    "workemail": "work_email",
+    "status": "status",
+    "employmentstatus": "employment_status",
+    "employmenthistorystatus": "employment_status",
+    "hiredate": "hire_date",
+    "terminationdate": "termination_date",
+    "jobtitle": "job_title",
+    "department": "department",
+    "division": "division",
+    "location": "work_location",
+    "reportingto": "manager_name",
+    "reportsto": "manager_name",
+    "supervisor": "manager_name",
+    "manager": "manager_name",
+    "supervisoreid": "manager_id",  # the id; `supervisorId` is, in spite of its name, the manager's employee number
+    "supervisorid": "manager_other",
+    "supervisoremail": "manager_other",
+}
+_POINTERS = {
+    "employment_status": "/status",
+    "manager_name": "/manager",
+    "manager_id": "/manager",
+    "manager_other": "/manager",
+}
+_DATES = frozenset({"hire_date", "termination_date"})
+_TEXTS = frozenset(_OURS.values()) - _DATES - _POINTERS.keys() - {"status"}
+_STATUSES = {"active": "active", "inactive": "inactive"}
+_EMPLOYMENT = {"terminated": "inactive", "furloughed": "on_leave", "leaveofabsence": "on_leave", "onleave": "on_leave"}
+
+# Personal data that must not leave HR: never told, whatever the settings say. The lists rather hide too much.
+_PRIVATE = frozenset({"city", "country", "state", "statecode"})  # of the home address; as whole names only
+_PRIVATE_WORDS = frozenset({"age", "dob", "iban", "nin", "race", "sex", "sin", "ssn", "tin"})
+_PRIVATE_STARTS = ("address", "contact", "eeo", "home", "paid", "pay", "postal", "tax", "zip")  # of any word
+_PRIVATE_PARTS = (
+    "accountnumber", "accounttype", "allerg", "bank", "benefit", "birth", "bonus", "citizen", "commission",
+    "compensation", "dependent", "dietary", "disab", "disciplin", "driver", "emergency", "ethnic", "family", "gender",
+    "health", "immigration", "insurance", "marital", "medical", "nationalid", "nationality", "overtime", "passport",
+    "pension", "personal", "pronoun", "religio", "salar", "socialsecurity", "spouse", "terminationreason",
+    "terminationtype", "union", "veteran", "visa", "wage",
+)  # fmt: skip
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Za-z][a-z]*")  # in labels and aliases: `Home Email`, `homeEmail`, `customNIN1`
+
+
+@lru_cache(maxsize=4096)
+def letters(name: str) -> str:
+    """What two spellings of a field's name have in common: `Employee #`, `First Name`, `firstName`."""
+    return "".join(sign for sign in name.lower() if sign.isalnum() or sign == "#")
+
+
+@lru_cache(maxsize=4096)
+def is_private(name: str) -> bool:
+    """Whether a field holds what must not leave HR."""
+    plain = letters(name)
+    if plain in _OURS:
+        return False
+    words = [word.lower() for word in _WORD.findall(name)]
+    return (
+        plain in _PRIVATE
+        or not _PRIVATE_WORDS.isdisjoint(words)
+        or any(word.startswith(_PRIVATE_STARTS) for word in words)
+        or any(part in plain for part in _PRIVATE_PARTS)
+    )
+
+
+def is_known(name: str) -> bool:
+    """Whether the hub has a field of its own for it."""
+    return letters(name) in _OURS
+
+
+def pointers(names: Iterable[str], wanted: frozenset[str]) -> list[str]:
+    """JSON Pointers for the changed fields that are told; `wanted` holds the letters of further ones."""
+    found: dict[str, None] = {}
+    for name in names:
+        ours = _OURS.get(letters(name))
+        if ours is not None:
+            found[_POINTERS.get(ours, "/" + ours)] = None
+        elif letters(name) in wanted and not is_private(name):
+            found["/custom/" + name.replace("~", "~0").replace("/", "~1")] = None
+    return list(found)
+
+
+def facts(fields: Mapping[str, Any], wanted: frozenset[str], connection: Connection[Any]) -> dict[str, Any]:
+    """The fields of an employee that are told."""
+    said: dict[str, Any] = {}
+    custom: dict[str, Any] = {}
+    for name, value in fields.items():
+        value = value["value"] if isinstance(value, dict) and "value" in value else value
+        ours = _OURS.get(letters(name))
+        if ours is not None:
+            said[ours] = value
+        elif letters(name) in wanted and not is_private(name):
+            custom[name] = value
+    told: dict[str, Any] = {}
+    for ours, value in said.items():
+        if ours in _DATES:
+            told[ours] = _day(value)
+        elif ours in _TEXTS:
+            told[ours] = _text(value, ours)
+    _add_status(told, said)
+    _add_manager(told, said, connection)
+    if custom:
+        told["custom"] = custom
+    return told
+
+
+def _add_status(told: dict[str, Any], said: Mapping[str, Any]) -> None:
+    """`Status` says it; of the kinds of employment only some do, and the others are left out."""
+    if "status" in said:
+        raw = _text(said["status"], "status")
+        told["status"] = {"category": _STATUSES.get(letters(raw)), "raw": raw} if raw else None
+        return
+    raw = _text(said.get("employment_status"), "employment_status")
+    category = _EMPLOYMENT.get(letters(raw)) if raw else None
+    if category is not None:
+        told["status"] = {"category": category, "raw": raw}
+
+
+def _add_manager(told: dict[str, Any], said: Mapping[str, Any], connection: Connection[Any]) -> None:
+    """A reference needs the manager's id; a name or number alone says only that there is one."""
+    known = {key: _text(said[key], key) for key in ("manager_id", "manager_name", "manager_other") if key in said}
+    remote_id, name = known.get("manager_id"), known.get("manager_name")
+    if remote_id:
+        named = {"name": name} if name else {}
+        told["manager"] = {"id": connection.entity_id("employee", remote_id), "remote_id": remote_id, **named}
+    elif known and not any(known.values()):
+        told["manager"] = None
+
+
+def _day(value: Any) -> Any:
+    """A date; BambooHR also writes none as an empty text or as zeros."""
+    return None if value in ("", "0000-00-00") else value
+
+
+def _text(value: Any, place: str) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    raise MalformedWebhook(f"{place}: not a text")

@@ -1,0 +1,109 @@
+"""What one body says of one employee."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ..contract import MalformedWebhook
+from ..payloads import epoch, moment
+
+SENT_AT = "x-bamboohr-timestamp"
+_BESIDE_FIELDS = frozenset({"id", "action", "timestamp", "changedFields", "fields"})
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """`employee` is None in events about the company; `stamp` is when it happened, or else when it was sent."""
+
+    type: str
+    employee: str | None
+    company: str
+    stamp: str
+    changed: list[str]
+    fields: Mapping[str, Any]
+
+    @property
+    def time(self) -> datetime:
+        return epoch(self.stamp) if self.stamp.isdecimal() else moment(self.stamp)
+
+
+def notice(body: dict[str, Any], headers: Mapping[str, str]) -> Notice:
+    """Reads an event-based or a field-based body; MalformedWebhook for neither, and for several employees at once."""
+    sent_at = headers.get(SENT_AT, "")
+    if "employees" in body:
+        return _with_fields(body["employees"], sent_at)
+    kind, data = body.get("type"), body.get("data", {})
+    if not isinstance(kind, str) or not isinstance(data, dict):
+        raise MalformedWebhook("neither type and data nor employees")
+    employee = data.get("employeeId")
+    return Notice(
+        type=kind,
+        employee=None if employee is None else _id(employee, "data.employeeId"),
+        company=_id(data["companyId"], "data.companyId") if data.get("companyId") is not None else "",
+        stamp=_stamp(body.get("timestamp"), sent_at),
+        changed=_changed(data.get("changedFields")),
+        fields={},
+    )
+
+
+def _with_fields(employees: Any, sent_at: str) -> Notice:
+    """Field-based. A form may number the employees or, as documented, name each group by the employee's id."""
+    if isinstance(employees, dict):
+        named = [(key, entry if isinstance(entry, dict) else {}) for key, entry in employees.items()]
+    elif isinstance(employees, list):
+        named = [(None, entry) for entry in employees]
+    else:
+        raise MalformedWebhook("employees: not a list")
+    if len(named) != 1:
+        raise MalformedWebhook("employees: not exactly one in a part")
+    key, entry = named[0]
+    if not isinstance(entry, dict):
+        raise MalformedWebhook("employees.0: not an object")
+    action = entry.get("action") or "updated"  # older bodies say neither action nor timestamp
+    if not isinstance(action, str):
+        raise MalformedWebhook("employees.0.action: not a text")
+    return Notice(
+        type="employee_with_fields." + action.lower(),
+        employee=_id(entry.get("id", key), "employees.0.id"),
+        company="",
+        stamp=_stamp(entry.get("timestamp"), sent_at),
+        changed=_changed(entry.get("changedFields")),
+        fields=_fields(entry),
+    )
+
+
+def _fields(entry: dict[str, Any]) -> Mapping[str, Any]:
+    fields = entry.get("fields")
+    if fields is None:  # forms put them beside the rest
+        return {name: value for name, value in entry.items() if name not in _BESIDE_FIELDS}
+    if isinstance(fields, dict):
+        return fields
+    if fields in ([], ""):  # how PHP writes an object without members
+        return {}
+    raise MalformedWebhook("employees.0.fields: not an object")
+
+
+def _changed(names: Any) -> list[str]:
+    if names is None or names == "":
+        return []
+    values = list(names.values()) if isinstance(names, dict) else names
+    if not isinstance(values, list):
+        raise MalformedWebhook("changedFields: not a list")
+    return [_id(name, "changedFields") for name in values]  # ids where a field is not among those posted
+
+
+def _stamp(given: Any, sent_at: str) -> str:
+    if given is None or given == "":
+        given = sent_at  # event-based forms carry no time
+    if not isinstance(given, str) or not given:
+        raise MalformedWebhook("timestamp: not a time")
+    return given
+
+
+def _id(value: Any, place: str) -> str:
+    if isinstance(value, str) and value:
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    raise MalformedWebhook(f"{place}: not an id")

@@ -1,0 +1,159 @@
+"""How Pipedrive's fields become ours: tables of fields, and the few ways in which values are written."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final
+
+from ..contract import MalformedWebhook
+from .change import Change, text_id
+
+ABSENT: Final = object()
+"""What a conversion gives where the source did not say enough."""
+
+State = Mapping[str, Any]
+Convert = Callable[[State, Change], Any]
+
+_V1_CUSTOM = re.compile(r"[0-9a-f]{40}(_[a-z_0-9]+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One of our fields, and the names of those of Pipedrive's that it follows from, any of which may be missing.
+
+    Without a conversion it is the first of them as it comes.
+    """
+
+    name: str
+    keys: tuple[str, ...]
+    convert: Convert | None = None
+
+
+def instant(name: str, *keys: str) -> Field:
+    """A moment; without a zone it is UTC (version 1 and users: `2026-03-02 09:14:07`)."""
+    return Field(name, keys, lambda state, change: instant_text(_first(state, keys)))
+
+
+def day(name: str, key: str) -> Field:
+    """A date; an empty one is none."""
+    return Field(name, (key,), lambda state, change: state[key] or None)
+
+
+def owner(*keys: str) -> Field:
+    """The user whom an object belongs to; version 1 adds the name."""
+
+    def convert(state: State, change: Change) -> Any:
+        value = _first(state, keys)
+        if value is None:
+            return None
+        name = state.get("owner_name")
+        named = {"display_name": name} if isinstance(name, str) else {}
+        return {"ref": {"connection": change.connection.id, "id": text_id(value, keys[0])}, **named}
+
+    return Field("owner", keys, convert)
+
+
+def reference(name: str, kind: str, key: str, label: str = "") -> Field:
+    """Another object, named by its id; version 1 gives the name in a field beside it."""
+
+    def convert(state: State, change: Change) -> Any:
+        value = state[key]
+        return None if value is None else change.reference(kind, value, key, state.get(label))
+
+    return Field(name, (key,), convert)
+
+
+def points(name: str, *keys: str) -> Field:
+    """E-mail addresses or telephone numbers: `[{label, value, primary}]`, where an empty value stands for none."""
+
+    def convert(state: State, change: Change) -> Any:
+        values = _first(state, keys)
+        if not isinstance(values, list):
+            return values
+        return [_point(value, keys[0]) for value in values if not isinstance(value, dict) or value.get("value")]
+
+    return Field(name, keys, convert)
+
+
+def labels() -> Field:
+    """Labels by id: a list, one number, or (version 1) numbers in a text with commas."""
+
+    def convert(state: State, change: Change) -> Any:
+        value = _first(state, ("label_ids", "label"))
+        if value is None:
+            return None
+        if isinstance(value, str):
+            return [one.strip() for one in value.split(",") if one.strip()]
+        return [text_id(one, "label_ids") for one in (value if isinstance(value, list) else [value])]
+
+    return Field("tags", ("label_ids", "label"), convert)
+
+
+TIMES = (
+    instant("remote_created_at", "add_time", "created"),
+    instant("remote_updated_at", "update_time", "modified"),
+    instant("deleted_at", "delete_time"),
+)
+
+
+def told(fields: Iterable[Field], state: State, change: Change) -> dict[str, Any]:
+    """What a state says of some of our fields, without those that it does not touch."""
+    facts = {}
+    for field in fields:
+        for key in field.keys:
+            if key in state:
+                value = state[key] if field.convert is None else field.convert(state, change)
+                if value is not ABSENT:
+                    facts[field.name] = value
+                break
+    return facts
+
+
+def custom(state: State) -> Any:
+    """The custom fields: an object of their own in version 2, 40 hexadecimal digits among the others in version 1."""
+    if "custom_fields" in state:
+        return state["custom_fields"]
+    return {key: state[key] for key in state if len(key) >= 40 and _V1_CUSTOM.fullmatch(key)} or ABSENT
+
+
+def money(value: Any, currency: Any) -> Any:
+    """An amount as decimal text; null where there is none."""
+    if value is None:
+        return None
+    if not isinstance(value, int | float | str):
+        raise MalformedWebhook("value: not a number")
+    text = str(value)  # of a float it is the shortest text that means it, and so what was written
+    if isinstance(value, float) and "e" in text:
+        text = format(Decimal(text), "f")
+    return {"amount": text, "currency": currency}
+
+
+def instant_text(value: Any) -> Any:
+    """A moment with its zone; what is no text is left for the model to refuse."""
+    if type(value) is not str:
+        return value
+    if not value:
+        return None
+    if len(value) < len("2026-03-02T09:14"):
+        raise MalformedWebhook("a moment without its time of day")
+    text = value.replace(" ", "T", 1)
+    return text if text[-1] == "Z" or text[-6] in "+-" else text + "Z"
+
+
+def _first(state: State, keys: tuple[str, ...]) -> Any:
+    for key in keys:
+        if key in state:
+            return state[key]
+    return None
+
+
+def _point(value: Any, place: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise MalformedWebhook(f"{place}: not objects with a value")
+    point = {"value": value["value"]}
+    if isinstance(value.get("label"), str):
+        point["type"] = value["label"]
+    if "primary" in value:
+        point["primary"] = value["primary"]
+    return point

@@ -1,0 +1,34 @@
+"""What a connection to a sender or a receiver of Standard Webhooks is told in unsilo.yaml."""
+
+from pydantic import Field, field_validator, model_validator
+from unsilo_schemas.catalogue import EVENT_TYPES
+
+from ..contract import Settings
+from ..secrets import RotatingSecret
+
+
+class StandardWebhooksSettings(Settings):
+    """`types` names our event type for each type of the sender; `ignored` lists those that are not wanted.
+
+    `url` and `sending_secret` are for what the hub sends itself; without them it sends nothing.
+    """
+
+    secret: RotatingSecret
+    types: dict[str, str] = Field(default_factory=dict)
+    ignored: frozenset[str] = frozenset()
+    url: str | None = Field(default=None, pattern=r"^https?://\S+$")
+    sending_secret: RotatingSecret | None = None
+
+    @field_validator("types")
+    @classmethod
+    def _ours(cls, types: dict[str, str]) -> dict[str, str]:
+        for ours in types.values():
+            if ours not in EVENT_TYPES:
+                raise ValueError(f"{ours} is no event type of the hub; one is, for example, {next(iter(EVENT_TYPES))}")
+        return types
+
+    @model_validator(mode="after")
+    def _either(self) -> "StandardWebhooksSettings":
+        if both := self.ignored.intersection(self.types):
+            raise ValueError(f"{', '.join(sorted(both))}: both mapped and ignored")
+        return self

@@ -1,0 +1,138 @@
+"""Standard Webhooks from any sender: the connection's settings name which of our event types each of its types is."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from unsilo_schemas.catalogue import EVENT_TYPES
+from unsilo_schemas.entity import Actor
+
+from ..contract import Connector, Event, MalformedWebhook, Raw, Sender, WebhookRequest
+from ..payloads import as_model, moment, read_object
+from .actions import ACTIONS
+from .naming import actor_in_our_terms, entity_in_our_terms, key, previous_in_our_terms
+from .settings import StandardWebhooksSettings
+from .signature import check, delivery_id, signature
+
+# What stands in `events` and `ignored` for the types that a connection's settings list.
+MAPPED = "settings.types"
+IGNORED = "settings.ignored"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A decoded delivery."""
+
+    id: str
+    type: str
+    time: datetime
+    data: Any
+
+
+Incoming = Raw[StandardWebhooksSettings]
+
+
+def verify(request: WebhookRequest[StandardWebhooksSettings]) -> None:
+    """Signed over id, time of the attempt and body; `svix-` headers count as well."""
+    check(request.headers, request.body, request.connection.settings.secret, request.received_at)
+
+
+def sign(body: bytes, settings: StandardWebhooksSettings, at: datetime) -> Mapping[str, str]:
+    """A message id that follows from the body, so that the same body is the same message."""
+    message_id, sent_at = "msg_" + hashlib.sha256(body).hexdigest()[:27], str(int(at.timestamp()))
+    return {
+        "webhook-id": message_id,
+        "webhook-timestamp": sent_at,
+        "webhook-signature": signature(settings.secret[0], message_id, sent_at, body),
+    }
+
+
+def decode(raw: Incoming) -> Message:
+    """`{type, timestamp, data}`, and the id from the header."""
+    body = read_object(raw.body)
+    kind, time, message_id = body.get("type"), body.get("timestamp"), delivery_id(raw.headers)
+    if not message_id:
+        raise MalformedWebhook("webhook-id: missing")
+    if not isinstance(kind, str) or kind in (MAPPED, IGNORED):
+        raise MalformedWebhook("type: not an event type")
+    if not isinstance(time, str):
+        raise MalformedWebhook("timestamp: not a text")
+    return Message(message_id, kind, moment(time), body.get("data"))
+
+
+def aggregate(message: Message, raw: Incoming) -> str:
+    """What the payload's entity belongs to; a message that will become no event stands for itself."""
+    ours = raw.connection.settings.types.get(message.type)
+    if ours is None:
+        return raw.connection.entity_id("message", message.id)
+    return key(_data(message).get("entity"), EVENT_TYPES[ours].entity_type, raw.connection)
+
+
+def event_type(message: Message, raw: Incoming) -> str:
+    """The sender's type, or what stands for it where the settings list it."""
+    settings = raw.connection.settings
+    if message.type in settings.types:
+        return MAPPED
+    return IGNORED if message.type in settings.ignored else message.type
+
+
+def delivery_key(message: Message, raw: Incoming) -> str:
+    """The header's id: constant over retries by the specification."""
+    return message.id
+
+
+def mapped(message: Message, raw: Incoming) -> Iterable[Event]:
+    """The payload's data is that of our event type, with the sender's own names for objects."""
+    connection = raw.connection
+    ours = EVENT_TYPES[connection.settings.types[message.type]]
+    facts = {"changed": [], "complete": True, **_data(message)}
+    actor = facts.pop("actor", None)
+    facts["entity"] = entity_in_our_terms(facts.get("entity"), ours.entity_type, connection)
+    if facts.get("previous") is not None:
+        facts["previous"] = previous_in_our_terms(facts["previous"], ours.entity_type, connection)
+    said = as_model(ours.data, facts)
+    if not all(pointer.startswith("/") for pointer in (*said.changed, *(said.previous or ()))):
+        raise MalformedWebhook("changed, previous: not JSON Pointers")
+    for name in said.entity.model_fields_set:
+        value = getattr(said.entity, name)
+        if isinstance(value, datetime) and value.tzinfo is None:
+            raise MalformedWebhook(f"entity.{name}: a time without its zone")
+    yield Event(
+        type=ours,
+        key=message.id,
+        time=message.time,
+        entity=said.entity,
+        changed=said.changed,
+        previous=said.previous,
+        complete=said.complete,
+        actor=None if actor is None else as_model(Actor, actor_in_our_terms(actor, "actor", connection)),
+    )
+
+
+def _data(message: Message) -> dict[str, Any]:
+    if not isinstance(message.data, dict):
+        raise MalformedWebhook("data: not an object")
+    return message.data
+
+
+connector = Connector[StandardWebhooksSettings, Message](
+    name="standardwebhooks",
+    title="Standard Webhooks",
+    settings=StandardWebhooksSettings,
+    sender=Sender(
+        deadline=timedelta(seconds=15),
+        retry_horizon=timedelta(days=4),
+        on_failure="depends on the sender; the specification suggests ten attempts over about three days",
+    ),
+    verify=verify,
+    sign=sign,
+    decode=decode,
+    aggregate=aggregate,
+    event_type=event_type,
+    events={MAPPED: mapped},
+    ignored=frozenset({IGNORED}),
+    delivery_key=delivery_key,
+    actions=ACTIONS,
+)
