@@ -149,7 +149,8 @@ def is_json(content_type: str | None) -> bool:
 
 def timestamp(moment: datetime) -> str:
     """RFC 3339 in UTC, with `Z`, and with a fraction only where there is one."""
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    return utc.isoformat()[:-6] + "Z"
 
 
 def from_structured(event: object) -> tuple[Envelope, bytes | None]:
