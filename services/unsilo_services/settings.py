@@ -59,3 +59,13 @@ def running(settings: HubSettings) -> dict[str, str]:
         except (OSError, ValueError, TypeError):
             continue
     return addresses
+
+
+def note_addresses(settings: HubSettings, addresses: dict[str, str]) -> None:
+    """Notes where the hub in the data folder can be reached, for the commands that are run beside it; `{}`: nowhere."""
+    note = settings.data / "running.json"
+    if addresses:
+        settings.data.mkdir(parents=True, exist_ok=True)
+        note.write_text(json.dumps(addresses))
+    else:
+        note.unlink(missing_ok=True)

@@ -2,29 +2,19 @@
 
 import os
 import signal
-import socket
-import sys
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
 import typer
-from unsilo_schemas.topics import Topics
 
-from ..broker.local import LocalKafka
 from ..broker.local import run as run_broker
-from ..kafka import Kafka
-from ..settings import LOCAL, HubSettings, kafka_options
+from ..local_hub import SERVICES, WATCH_SECONDS, LocalHub
+from ..settings import HubSettings
+from ..supervisor import Supervisor, service_command
 from .config import apply_files
 from .output import AsJson, console, errors, fail
-from .supervisor import Supervisor, service_command, write_addresses
-
-SERVICES = ("gateway", "normalizer", "flows", "delivery")
-_WATCH_SECONDS = 0.2
-_READY_SECONDS = 60.0
 
 
 def broker(
@@ -56,10 +46,16 @@ def run(
         raise fail("one gateway process is one --workers: start more with other UNSILO_GATEWAY_PORTs")
     settings = HubSettings()
     supervisor = Supervisor(settings.data / "logs", lambda line: errors.print(line, markup=False))
+    stopping = Interrupt()
     for number in range(workers):
         supervisor.start(f"{service}-{number}", command, {})
     errors.print(f"{workers} workers of {service} run; their logs: {settings.data / 'logs'}")
-    _watch(supervisor, None)
+    try:
+        while not stopping.asked:
+            supervisor.watch()
+            time.sleep(WATCH_SECONDS)
+    finally:
+        supervisor.stop()
 
 
 def up(
@@ -74,43 +70,27 @@ def up(
     Example: unsilo up -f unsilo.yaml
     """
     settings = HubSettings()
-    local = (
-        None if os.environ.get("UNSILO_KAFKA_BOOTSTRAP") else LocalKafka(settings.data / "kafka", ephemeral=ephemeral)
-    )
-    supervisor = Supervisor(settings.data / "logs", lambda line: errors.print(line, markup=False))
-    stopping = _Interrupt()
+    hub = LocalHub(settings, ephemeral=ephemeral, workers=workers, say=lambda line: errors.print(line, markup=False))
+    stopping = Interrupt()
     try:
-        if local is not None:
-            local.start()
-            os.environ["UNSILO_KAFKA_BOOTSTRAP"] = local.bootstrap
-        kafka = Kafka.from_settings(settings)
-        kafka.wait()
-        kafka.create(Topics(settings.topic_prefix).fixed())
+        kafka = hub.start_kafka()
         if files:
             apply_files(kafka, settings, files, prune=False, dry_run=False)
-        port = _gateway_port(settings)
-        gateway = f"http://{settings.gateway_host}:{port}"
-        supervisor.start("gateway", service_command("gateway"), {"UNSILO_GATEWAY_PORT": str(port)})
-        for service in SERVICES[1:]:
-            for number in range(workers):
-                name = service if workers == 1 else f"{service}-{number}"
-                supervisor.start(name, service_command(service), {})
-        _await_ready(gateway, supervisor, stopping)
-        write_addresses(settings.data, {"gateway": gateway, "bootstrap": kafka.bootstrap})
-        console.print(f"Kafka    {kafka_options(settings)['bootstrap.servers']}", markup=False)
-        console.print(f"gateway  {gateway}/in/CONNECTION", markup=False)
-        console.print(f"logs     {settings.data / 'logs'}", markup=False)
+        hub.start_services()
+        hub.await_ready(lambda: not stopping.asked)
+        console.print(f"Kafka    {kafka.bootstrap}", markup=False)
+        console.print(f"gateway  {hub.gateway}/in/CONNECTION", markup=False)
+        console.print(f"logs     {hub.logs}", markup=False)
         console.print("Next: unsilo connections list, unsilo send, unsilo tail. Ctrl-C stops everything.", markup=False)
-        _watch(supervisor, local, stopping)
+        while not stopping.asked:
+            hub.watch()
+            time.sleep(WATCH_SECONDS)
     finally:
-        supervisor.stop()
-        (settings.data / "running.json").unlink(missing_ok=True)
-        if local is not None:
-            local.stop()
+        hub.stop()
 
 
-class _Interrupt:
-    """Whether the process was asked to end."""
+class Interrupt:
+    """Whether the process was asked to end, by SIGINT or SIGTERM."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -119,43 +99,3 @@ class _Interrupt:
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self.asked = True
-
-
-def _watch(supervisor: Supervisor, local: LocalKafka | None, stopping: _Interrupt | None = None) -> None:
-    asked = stopping or _Interrupt()
-    try:
-        while not asked.asked:
-            supervisor.watch()
-            if local is not None and local.poll() is not None:
-                raise local.failure()
-            time.sleep(_WATCH_SECONDS)
-    finally:
-        supervisor.stop()
-
-
-def _await_ready(gateway: str, supervisor: Supervisor, stopping: _Interrupt) -> None:
-    end = time.monotonic() + _READY_SECONDS
-    while not stopping.asked and time.monotonic() < end:
-        supervisor.watch()
-        try:
-            with urllib.request.urlopen(f"{gateway}/health/ready", timeout=2):  # noqa: S310  # our own address
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(_WATCH_SECONDS)
-    if not stopping.asked:
-        raise fail(f"the gateway was not ready within {_READY_SECONDS:.0f} s: see its log")
-
-
-def _gateway_port(settings: HubSettings) -> int:
-    """The port that was asked for; a free one where that is only the default and taken."""
-    if "gateway_port" in settings.model_fields_set:
-        return settings.gateway_port
-    for port in (settings.gateway_port, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((settings.gateway_host or LOCAL, port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    sys.exit("no port is free")

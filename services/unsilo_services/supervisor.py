@@ -1,6 +1,5 @@
 """Keeps processes running: starts them, restarts what dies, stops all of them in order."""
 
-import json
 import os
 import subprocess
 import sys
@@ -10,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from ..broker import leash
+from .broker import leash
 
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
@@ -102,12 +101,6 @@ class Supervisor:
 def service_command(service: str) -> list[str]:
     """How a service is started."""
     return [sys.executable, "-m", f"unsilo_services.{service}"]
-
-
-def write_addresses(data: Path, addresses: Mapping[str, str]) -> None:
-    """Notes where the hub can be reached, for the commands that are run beside it."""
-    data.mkdir(parents=True, exist_ok=True)
-    (data / "running.json").write_text(json.dumps(dict(addresses)))
 
 
 def _ending(code: int) -> str:
