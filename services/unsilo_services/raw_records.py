@@ -4,13 +4,13 @@ The vendor's own headers travel as `http_<name>`, the hub's facts as `hub_<name>
 own names. The record's timestamp is when the gateway had it, to the millisecond.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from unsilo_connectors.contract import Connection, Raw
 
-from .kafka import Message
+from .kafka import Headers, Message
 
 HTTP = "http_"
 DELIVERY = "hub_delivery"
@@ -40,10 +40,31 @@ def raw_headers(
     return headers
 
 
-def read_raw(connection: Connection[Any], message: Message, headers: Iterable[tuple[str, bytes | None]]) -> Raw[Any]:
+def read_raw(connection: Connection[Any], message: Message, headers: Headers) -> Raw[Any]:
     """A record as its connector wants it."""
-    vendor = {name[5:]: value.decode() for name, value in headers if value is not None and name.startswith(HTTP)}
-    return Raw(connection, vendor, message.value() or b"", received_at(message))
+    return Raw(connection, _VendorHeaders(headers), message.value() or b"", received_at(message))
+
+
+class _VendorHeaders(Mapping[str, str]):
+    """The vendor's headers of a record, decoded only when asked for: most mappings look at none of them."""
+
+    __slots__ = ("_headers",)
+
+    def __init__(self, headers: Headers) -> None:
+        self._headers = headers
+
+    def __getitem__(self, name: str) -> str:
+        wanted = HTTP + name
+        for key, value in self._headers:
+            if key == wanted and value is not None:
+                return value.decode()
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return (key.removeprefix(HTTP) for key, value in self._headers if key.startswith(HTTP) and value is not None)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 def received_at(message: Message) -> datetime:

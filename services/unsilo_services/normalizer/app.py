@@ -1,58 +1,31 @@
 """Puts the normalizer together: settings, configuration, ledger, loop."""
 
-import logging
-import signal
-import time
+import gc
 from datetime import timedelta
 
 from unsilo_connectors.discovery import connectors
-from unsilo_schemas.topics import Topics
 
-from ..config_topic import ConfigFollower
-from ..health import HealthServer
-from ..kafka import Kafka
-from ..logs import configure_logs
-from ..loop import TransactionalLoop
-from ..settings import HubSettings
-from ..slots import Slot
+from ..processes import Process
 from .ledger import Ledger
 from .step import CONSUMER, Normalizer
 
-log = logging.getLogger(__name__)
-
-STALLED_SECONDS = 120.0
+_ALLOCATIONS_BETWEEN_COLLECTIONS = 50_000  # a batch makes that many objects and no cycles: at 700, a tenth of the time
 
 
-def run(settings: HubSettings) -> None:
+def run() -> None:
     """Normalises until SIGTERM or SIGINT, then finishes the batch at hand."""
-    configure_logs(settings, CONSUMER)
-    kafka = Kafka.from_settings(settings)
-    kafka.wait(60)
-    topics = Topics(settings.topic_prefix)
-    kafka.create(topics.fixed())
-    slot = Slot(settings.data, CONSUMER, settings.instance)
-    follower = ConfigFollower(kafka, topics.config(), CONSUMER)
-    follower.start()
-    horizon = max((connector.sender.retry_horizon for connector in connectors().values()), default=timedelta(days=1))
-    ledger = Ledger(kafka, topics.ledger(), slot.cache, horizon)
-    step = Normalizer(topics, ledger)
+    with Process(CONSUMER) as process:
+        horizon = max((each.sender.retry_horizon for each in connectors().values()), default=timedelta(days=1))
+        ledger = Ledger(process.kafka, process.topics.ledger(), process.slot.cache, horizon)
+        step = Normalizer(process.topics, ledger)
 
-    def raw_topics() -> list[str]:
-        step.configure(follower.current)
-        return step.raw_topics()
+        def topics() -> list[str]:
+            step.configure(process.configuration)
+            return step.raw_topics()
 
-    loop = TransactionalLoop(kafka, CONSUMER, settings.topic_prefix, slot.name, raw_topics, step)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: loop.stop())
-    health = HealthServer(
-        settings.health_host,
-        settings.health_port,
-        live=lambda: time.monotonic() - loop.turned_at < STALLED_SECONDS,
-        ready=lambda: loop.turned_at > 0,
-    )
-    log.info("normalizer %s: metrics at http://%s:%d/metrics", slot.name, settings.health_host, health.port)
-    try:
-        loop.run()
-    finally:
-        follower.stop()
-        ledger.close()
+        gc.freeze()
+        gc.set_threshold(_ALLOCATIONS_BETWEEN_COLLECTIONS)
+        try:
+            process.run_loop(topics, step)
+        finally:
+            ledger.close()
