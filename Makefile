@@ -23,8 +23,8 @@ help:
 setup: .venv/.synced ## Install what uv.lock names into .venv; every other verb does so when it has to
 
 .PHONY: run
-run: setup ## Run the whole hub with a local Kafka, until Ctrl-C (ARGS="-f unsilo.yaml")
-	@$(BIN)/unsilo up $(ARGS)
+run: setup ## Run a whole hub and a story that crosses it, then keep it running (ONCE=1: exit after the story)
+	@$(BIN)/unsilo story $(if $(ONCE),--once)
 
 .PHONY: test
 test: setup ## Run the tests, on a real Kafka (ARGS="-m 'not kafka'" for those that need none)

@@ -7,7 +7,7 @@ time-outs, rate limits and idempotency are the delivery service's alone, and an 
 import json
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, JsonValue
@@ -37,12 +37,14 @@ class Command(Generic[ConnectionT, ArgumentsT]):
 
     `key` is the idempotency key: the same on every attempt, and in whatever marker the system lets us leave. `repeated`
     says that an earlier attempt may have gone through without our knowing: where the system has no idempotency of its
-    own, the action looks for the marker before it writes again.
+    own, the action looks for the marker before it writes again. `at` is when this attempt starts, since an action has
+    no clock.
     """
 
     connection: ConnectionT
     key: str
     arguments: ArgumentsT
+    at: datetime  # aware
     target: Target | None = None
     repeated: bool = False
 
@@ -69,8 +71,15 @@ class Response:
         """The body as JSON; Postponed where it is none: a proxy or a sleeping instance answered, not the system."""
         try:
             return json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):  # the latter for brackets without end
             raise Postponed(f"answered {self.status} with something that is not JSON") from None
+
+    def object(self) -> Mapping[str, Any]:
+        """The body as a JSON object; Postponed as in `json` where it is none."""
+        value = self.json()
+        if not isinstance(value, dict):
+            raise Postponed(f"answered {self.status} with something that is no JSON object")
+        return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +136,7 @@ def json_call(method: str, url: str, body: JsonValue, headers: Mapping[str, str]
         method,
         url,
         {"content-type": "application/json; charset=utf-8", **(headers or {})},
-        json.dumps(body, ensure_ascii=False).encode(),
+        json.dumps(body, ensure_ascii=False).encode(errors="replace"),  # half a surrogate pair says nothing
     )
 
 
@@ -147,7 +156,7 @@ def checked(response: Response) -> Response:
 def retry_after(response: Response) -> timedelta | None:
     """How long `Retry-After` asks to wait, where it gives seconds (RFC 9110 section 10.2.3)."""
     text = response.headers.get("retry-after", "")
-    return timedelta(seconds=min(int(text), 86_400)) if text.isdecimal() else None
+    return timedelta(seconds=min(int(text[:9]), 86_400)) if text.isdecimal() else None  # int() refuses endless digits
 
 
 _MEANINGS = {

@@ -93,6 +93,11 @@ class Kafka:
         return self.options["bootstrap.servers"]
 
     @cached_property
+    def cluster_id(self) -> str:
+        """The cluster's own id; KafkaException where no broker answers in time."""
+        return str(self.admin.list_topics(timeout=REQUEST_SECONDS).cluster_id)
+
+    @cached_property
     def admin(self) -> AdminClient:
         """Kept as long as this object: the answers of a client that is gone never come."""
         return AdminClient({"log_level": _LOG_LEVEL, **self.options})
@@ -237,12 +242,19 @@ class Kafka:
         nothing that was committed before the call can be missed.
         """
         ends = self.end_offsets(partitions)
-        waiting = {key for key, end in ends.items() if end > 0}
-        consumer = self.consumer(enable_partition_eof=True)  # control records move the end without being handed over
+        starts = {(tp.topic, tp.partition): max(0, tp.offset) for tp in partitions}
+        waiting = {key for key, start in starts.items() if start < ends[key]}
+        if not waiting:
+            return ends
+        # The end shows by its own event, because control records move it without being handed over; the broker sends
+        # that after the longest wait for more.
+        consumer = self.consumer(enable_partition_eof=True, fetch_wait_max_ms=10)
         try:
-            consumer.assign([tp for tp in partitions if (tp.topic, tp.partition) in waiting])
+            # By number: where the beginning is, librdkafka would first have to ask, and waits half a second for that.
+            consumer.assign([TopicPartition(*key, starts[key]) for key in waiting])
             while waiting:
-                for message in consumer.consume(10_000, poll_seconds):
+                first = consumer.poll(poll_seconds)
+                for message in () if first is None else (first, *consumer.consume(10_000, 0)):
                     key = (str(message.topic()), int(message.partition() or 0))
                     error = message.error()
                     if error is None:

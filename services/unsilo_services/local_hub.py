@@ -64,7 +64,7 @@ class LocalHub:
                 self.supervisor.start(name, service_command(service), told)
 
     def await_ready(self, wanted: Callable[[], bool] = lambda: True) -> None:
-        """Returns once the gateway takes deliveries in, or is not `wanted` any more; HubNotReady if that takes too long.
+        """Returns once deliveries are taken in, or none are `wanted` any more; HubNotReady if that takes too long.
 
         Notes where the hub is, for the commands that are run beside it.
         """

@@ -36,7 +36,9 @@ class Process:
         self.kafka.wait(60)
         self.topics = Topics(self.settings.topic_prefix)
         self.kafka.create(self.topics.fixed())
-        self.slot = Slot(self.settings.data, self.service, self.settings.instance)
+        self.slot = Slot(
+            self.settings.data, self.service, self.settings.instance, f"{self.kafka.cluster_id}-{self.topics.prefix}"
+        )
         self._follower = ConfigFollower(self.kafka, self.topics.config(), self.service)
         self._follower.start()
         return self

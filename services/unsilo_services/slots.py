@@ -14,7 +14,8 @@ _MOST = 256
 class Slot:
     """A number held until the process ends, and the folder that goes with it."""
 
-    def __init__(self, data: Path, service: str, instance: str) -> None:
+    def __init__(self, data: Path, service: str, instance: str, hub: str) -> None:
+        """`hub` names cluster and prefix: what is cached of one hub means nothing in another."""
         folder = data / "slots"
         folder.mkdir(parents=True, exist_ok=True)
         for number in range(_MOST):
@@ -26,6 +27,6 @@ class Slot:
                 continue
             self._lock: IO[str] = lock  # closing it would give the number back
             self.name = f"{instance}-{number}"
-            self.cache = data / "cache" / f"{service}-{number}"
+            self.cache = data / "cache" / hub / f"{service}-{number}"
             return
         raise RuntimeError(f"{_MOST} workers of {service} run on {folder} already")

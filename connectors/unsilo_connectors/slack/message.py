@@ -146,7 +146,7 @@ def _content(message: Part, connection: Connection[SlackSettings]) -> dict[str, 
     edit = message.get("edited")
     if isinstance(edit, dict) and edit.get("ts") is not None:
         known["edited_at"] = moment(edit["ts"])
-    if (marker := _marker(message.get("metadata"))) is not None:
+    if (marker := marker_of(message.get("metadata"))) is not None:
         known["marker"] = marker
     return known
 
@@ -176,7 +176,8 @@ def _attachment(file: Part) -> Attachment:
     return Attachment(**known)
 
 
-def _marker(metadata: object) -> str | None:
+def marker_of(metadata: object) -> str | None:
+    """What a message's metadata carries for us: the key of the command that wrote it."""
     payload = metadata.get("event_payload") if isinstance(metadata, dict) else None
     return first_text(payload, MARKER)
 

@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 from ..contract import Answer, Connector, Raw, Secrets, Sender, UntrustedWebhook, WebhookRequest
 from ..signatures import check_age, check_signature, hmac_hex
-from . import message, reaction, space, user
+from . import message, mrkdwn, reaction, space, user
+from .actions import ACTIONS, whoami
 from .callback import EVENT_CALLBACK, Callback, Part, aggregate, decode, nullable_text, part, subtype, text
 from .ignored import IGNORED
 from .settings import SlackSettings
@@ -133,4 +134,8 @@ connector = Connector(
     secrets=Secrets(fields=("token", "bot_access_token", "action_token")),
     handshake=handshake,
     delivery_key=delivery_key,
+    actions=ACTIONS,
+    whoami=whoami,
+    escape=mrkdwn.escape,
+    plain=mrkdwn.plain,
 )

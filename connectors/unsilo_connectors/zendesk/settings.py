@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PrivateAttr
 
 from ..contract import Settings
-from ..secrets import RotatingSecret
+from ..secrets import RotatingSecret, Secret
 
 Path = Annotated[str, Field(pattern=r"^[^.]+(\.[^.]+)*$")]
 Word = Literal[
@@ -67,9 +67,21 @@ class Template(Settings):
 
 
 class ZendeskSettings(Settings):
-    """One Zendesk account. `event_words` translates the words that a trigger's body uses for what happened."""
+    """One Zendesk account. `event_words` translates the words that a trigger's body uses for what happened.
+
+    `email` and `token` are the agent's under whose name the hub writes; without them nothing is written. `url` is where
+    the account answers, if not at its subdomain.
+    """
 
     signing_secret: RotatingSecret
     subdomain: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9-]*$")
     template: Template = Template()
     event_words: Mapping[str, Word] = {}
+    url: str | None = Field(default=None, pattern=r"^https?://\S*[^/\s]$")
+    email: str | None = Field(default=None, pattern=r"^[^\s:@/]+@[^\s:@/]+$")
+    token: Secret | None = None
+
+    @property
+    def api(self) -> str | None:
+        """Where the account's API answers, as far as the settings say."""
+        return self.url or (self.subdomain and f"https://{self.subdomain}.zendesk.com")

@@ -7,6 +7,7 @@ from ..contract import Connector, MalformedWebhook, Raw, Sender, UntrustedWebhoo
 from ..payloads import moment
 from ..signatures import check_age, check_signature, hmac_base64
 from . import comments, triggers
+from .actions import ACTIONS, pause, whoami
 from .changes import (
     Translate,
     active_verb,
@@ -196,4 +197,7 @@ connector = Connector(
     },
     ignored=frozenset(f"{PREFIX}{domain}.{name}" for domain, names in IGNORED.items() for name in names),
     delivery_key=delivery_key,
+    actions=ACTIONS,
+    whoami=whoami,
+    pause=pause,
 )

@@ -1,6 +1,5 @@
 """`unsilo check` and `unsilo apply`: from files to the running hub."""
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +9,8 @@ from unsilo_schemas.topics import Topics
 
 from ..config_files import read
 from ..config_topic import Change, changes, entries, load, publish, undeclared
-from ..configuration import Configuration, topics_of
+from ..configuration import topics_of
+from ..follow import await_followed
 from ..kafka import Kafka
 from ..settings import HubSettings
 from .output import AsJson, console, errors, show_json
@@ -76,18 +76,6 @@ def apply_files(
             errors.print(f"{drift.topic}: {drift.setting} is {drift.found}, not {drift.wanted}", markup=False)
         if wanted:
             publish(kafka, topics.config(), wanted)
-            _await_followed(kafka, settings, configuration)
+            for missing in await_followed(kafka, topics, configuration, _FOLLOW_SECONDS):
+                errors.print(f"{missing} yet: see its log", markup=False)
     return wanted
-
-
-def _await_followed(kafka: Kafka, settings: HubSettings, configuration: Configuration) -> None:
-    """Waits until the normalizer reads every connection's raw topic; at once where none runs."""
-    topics = Topics(settings.topic_prefix)
-    wanted = {topics.raw(name).name for name in configuration.connections}
-    end = time.monotonic() + _FOLLOW_SECONDS
-    while time.monotonic() < end:
-        members = kafka.members(f"{settings.topic_prefix}.normalizer")
-        if not members or wanted <= {topic for member in members for topic, _ in member}:
-            return
-        time.sleep(0.1)
-    errors.print("the normalizer does not follow every connection yet: see its log", markup=False)

@@ -1,0 +1,144 @@
+"""Sets the story up: Kafka, the hub's services, the doubles, four connections, and somebody who reads along."""
+
+import fcntl
+import secrets
+import shutil
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+import httpx
+from unsilo_connectors.contract import Connection
+from unsilo_connectors.discovery import connectors
+
+from ..config_files import read
+from ..config_topic import changes, entries, publish
+from ..configuration import Configuration, connection_of, from_environment, topics_of
+from ..errors import UnsiloError
+from ..follow import await_followed, unknown_accounts
+from ..local_hub import HubNotReady, LocalHub
+from ..settings import HubSettings, note_addresses
+from .doubles import Double
+from .lines import Lines
+from .watch import Watch
+
+_FOLLOW_SECONDS = 30.0
+_CHANNELS = ("general", "support", "wins")
+
+
+class AlreadyTold(UnsiloError):
+    """Another story is being told in this folder. This one does not begin."""
+
+
+class Stage:
+    """All that the story needs, from the first process to the last."""
+
+    def __init__(self, lines: Lines) -> None:
+        self.lines = lines
+        self.data = HubSettings().data.absolute() / "story"
+        self._lock: IO[str] | None = None
+
+    def __enter__(self) -> Self:
+        self._claim()
+        try:
+            self._set_up()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if hasattr(self, "watch"):
+            self.watch.stop()
+        if hasattr(self, "hub"):
+            self.hub.stop()
+        note_addresses(HubSettings(), {})
+        for double in (getattr(self, name, None) for name in ("slack", "zendesk")):
+            if double is not None:
+                double.stop()
+
+    def deliver(self, connection: str, body: bytes, *, tampered: bool = False) -> httpx.Response:
+        """Posts a body to the front door, signed as the vendor would; tampered with after it was signed, if wanted."""
+        section = self.configuration.connections[connection]
+        connector = connectors()[section.connector]
+        signed: Connection[Any] = connection_of(section, from_environment)
+        headers = connector.sign(body, signed.settings, datetime.now(UTC))
+        sent = body.replace(b"urgent", b"UrGent") + b" " if tampered else body
+        return self._http.post(f"/in/{connection}", content=sent, headers=self._with_type(headers))
+
+    def resend(self, connection: str, body: bytes, headers: Mapping[str, str]) -> httpx.Response:
+        """Posts a request again as it was."""
+        return self._http.post(f"/in/{connection}", content=body, headers=self._with_type(headers))
+
+    def _with_type(self, headers: Mapping[str, str]) -> dict[str, str]:
+        return {"content-type": "application/json", **headers}
+
+    def _claim(self) -> None:
+        self.data.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = (self.data.parent / "story.lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AlreadyTold(f"a story is being told in {self.data.parent} already: stop it first") from None
+        shutil.rmtree(self.data, ignore_errors=True)
+        self.data.mkdir()
+
+    def _set_up(self) -> None:
+        secret = secrets.token_hex(16)
+        secret_file = self.data / "secret"
+        secret_file.touch(mode=0o600)
+        secret_file.write_text(secret)
+        settings = HubSettings(data=self.data)
+        self.hub = LocalHub(settings, ephemeral=True, workers=1, say=self.lines.note)
+        channels = [option for name in _CHANNELS for option in ("--channel", name)]
+        self.slack = Double("slack", secret, self.data / "slack.log", channels)
+        self.zendesk = Double("zendesk", secret, self.data / "zendesk.log", ["--email", "hub@example.org"])
+        kafka = self.hub.start_kafka()
+        self.lines.note(f"Kafka answers at {kafka.bootstrap}")
+        self.hub.start_services({"UNSILO_DATA": str(self.data)})
+        self.slack.start(f"{self.hub.gateway}/in/chat")
+        self.zendesk.start(f"{self.hub.gateway}/in/helpdesk")
+        self.configuration = self._configure()
+        layers = [*self.hub.topics.fixed(), *topics_of(self.configuration, self.hub.topics)]
+        watched = [topic.name for topic in layers if ".ledger." not in topic.name and ".config" not in topic.name]
+        self.watch = Watch(kafka, watched, settings.topic_prefix)
+        self.watch.start()
+        self.hub.await_ready()
+        note_addresses(HubSettings(), {"gateway": self.hub.gateway, "bootstrap": kafka.bootstrap})
+        self._http = httpx.Client(base_url=self.hub.gateway, timeout=30)
+        for double in (self.slack, self.zendesk):
+            double.await_ready()
+        self._await_followed()
+
+    def _configure(self) -> Configuration:
+        text = (Path(__file__).parent / "unsilo.yaml").read_text(encoding="utf-8")
+        places = {
+            "gateway": self.hub.gateway,
+            "slack": self.slack.url,
+            "zendesk": self.zendesk.url,
+            "folder": self.data,
+        }
+        file = self.data / "unsilo.yaml"
+        file.write_text(text.format(**places), encoding="utf-8")
+        configuration = read([file])
+        kafka, topics = self.hub.kafka, self.hub.topics
+        kafka.create(topics_of(configuration, topics))
+        publish(kafka, topics.config(), changes({}, entries(configuration), prune=False))
+        return configuration
+
+    def _await_followed(self) -> None:
+        """Until every service reads what it should, and knows under which ids the hub acts."""
+        kafka, topics = self.hub.kafka, self.hub.topics
+        missing = await_followed(kafka, topics, self.configuration, _FOLLOW_SECONDS, absent_is_fine=False)
+        end = time.monotonic() + _FOLLOW_SECONDS
+        while not missing and unknown_accounts(kafka, topics):
+            if time.monotonic() > end:
+                missing = [f"nobody says who the hub is at {name}" for name in unknown_accounts(kafka, topics)]
+            time.sleep(0.1)
+        if missing:
+            raise HubNotReady(f"{'; '.join(missing)}: see {self.hub.logs}")
