@@ -43,6 +43,10 @@ format: setup ## Format the code and mend what ruff can mend
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
+.PHONY: bench
+bench: setup ## Measure normalizer, gateway and latency against their floors (ARGS="--only gateway"); 5 minutes
+	@$(BIN)/python tests/bench $(ARGS)
+
 .PHONY: clean
 clean: ## Delete the environment and all caches; the hub's data in .unsilo stays
 	rm -rf .venv .tools .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist

@@ -5,6 +5,7 @@ field may be added inside a major version and must not break whoever checks agai
 """
 
 import json
+from functools import cache
 from typing import Any
 
 from .catalogue import EVENT_TYPES
@@ -18,6 +19,12 @@ def schema(event: EventType, base_url: str = "") -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": base_url + file_name(event), **body}
 
 
+@cache
+def text(event: EventType) -> str:
+    """The text of a schema's file."""
+    return json.dumps(schema(event), indent=2, ensure_ascii=False) + "\n"
+
+
 def file_name(event: EventType) -> str:
     """Name of the schema's file, in `schemas/json/` and below the hub's `/schemas/`."""
     return f"{event.name}.json"
@@ -25,10 +32,7 @@ def file_name(event: EventType) -> str:
 
 def files() -> dict[str, str]:
     """Every schema file: name and text."""
-    return {
-        file_name(event): json.dumps(schema(event), indent=2, ensure_ascii=False) + "\n"
-        for event in EVENT_TYPES.values()
-    }
+    return {file_name(event): text(event) for event in EVENT_TYPES.values()}
 
 
 def _published(node: Any) -> Any:

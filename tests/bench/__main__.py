@@ -1,20 +1,68 @@
-"""`make bench`: what the hub does in a second, and what that costs."""
+"""`make bench`: what the hub does in a second, and what that costs. JSON to a file, a table to the screen.
+
+The figures depend on the machine and on what else it does: compare two versions in one session, each several times, and
+quote the ratio.
+"""
 
 import argparse
 import json
+import platform
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+import gateway
+import latency
+import normalizer
 from hub import Hub
-from normalizer import measure
+
+FLOORS: dict[str, tuple[str, str, float, Callable[[float, float], bool]]] = {
+    "normalizer": ("events_per_second", "at least", 20_000, lambda found, floor: found >= floor),
+    "gateway": ("requests_per_second", "at least", 2_000, lambda found, floor: found >= floor),
+    "latency": ("p99_ms", "at most", 250, lambda found, floor: found <= floor),
+}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("-n", "--events", type=int, default=1_000_000)
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("-n", "--events", type=int, default=1_000_000, help="raw records for the normalizer")
+    parser.add_argument("--requests", type=int, default=50_000, help="requests for the gateway")
+    parser.add_argument("--seconds", type=int, default=30, help="how long the end-to-end latency is measured")
+    parser.add_argument("--only", choices=list(FLOORS), help="one of the three")
+    parser.add_argument("--json", type=Path, default=Path(".unsilo/bench.json"), help="where the figures go")
     options = parser.parse_args()
-    with Hub() as hub:
-        sys.stdout.write(json.dumps(measure(hub, options.events), indent=2) + "\n")
+    measures: dict[str, Callable[[Hub], dict[str, Any]]] = {
+        "normalizer": lambda hub: normalizer.measure(hub, options.events),
+        "gateway": lambda hub: gateway.measure(hub, options.requests),
+        "latency": lambda hub: latency.measure(hub, options.seconds),
+    }
+    found = {}
+    for name, measure in measures.items():
+        if options.only in (None, name):
+            sys.stderr.write(f"measuring {name} …\n")
+            with Hub() as hub:
+                found[name] = measure(hub)
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    options.json.write_text(json.dumps({"python": platform.python_version(), **found}, indent=2) + "\n")
+    return _table(found, options.json)
+
+
+def _table(found: dict[str, dict[str, Any]], file: Path) -> int:
+    missed = 0
+    for name, figures in found.items():
+        sys.stdout.write(f"\n{name}\n")
+        key, words, floor, holds = FLOORS[name]
+        for figure, value in figures.items():
+            note = ""
+            if figure == key:
+                fine = holds(value, floor)
+                missed += not fine
+                note = f"   {'ok' if fine else 'MISSED'}: {words} {floor:,.0f}"
+            sys.stdout.write(f"  {figure.replace('_', ' '):32} {value:>12,}{note}\n")
+    sys.stdout.write(f"\nmethods: tests/bench/*.py; figures: {file}\n")
+    return 1 if missed else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -9,10 +9,10 @@ from typing import Any
 
 SEED = 20260302
 _START = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
-_WORDS = (
-    "router invoice login export reset billing dashboard sync contact renewal ticket customer report region pipeline "
-    "upgrade delivery contract schedule payment access policy mobile desktop server token profile error please today"
-).split()
+_WORDS = """
+router invoice login export reset billing dashboard sync contact renewal ticket customer report region pipeline upgrade
+delivery contract schedule payment access policy mobile desktop server token profile error please today
+""".split()  # noqa: SIM905  # a list of them would be a screen long
 CONNECTIONS = {"helpdesk": "zendesk", "chat": "slack", "deals": "pipedrive", "people": "bamboohr"}
 
 
@@ -116,17 +116,18 @@ def _pipedrive(chance: random.Random, number: int, moment: datetime) -> dict[str
         "data": {
             "id": deal, "title": _text(chance, 3, 6), "add_time": _iso(moment - timedelta(days=9)),
             "update_time": _iso(moment), "status": "open", "stage_id": chance.randint(1, 6), "pipeline_id": 2,
-            "person_id": chance.randint(1, 5000), "org_id": chance.randint(1, 900), "value": chance.randint(100, 90_000),
-            "currency": "EUR", "probability": None, "owner_id": 12_597_982, "lost_reason": None, "won_time": None,
-            "lost_time": None, "close_time": None, "expected_close_date": "2026-12-23", "label_ids": [], "origin": "API",
-            "custom_fields": {}, "visible_to": "3", "is_archived": False,
+            "person_id": chance.randint(1, 5000), "org_id": chance.randint(1, 900),
+            "value": chance.randint(100, 90_000), "currency": "EUR", "probability": None, "owner_id": 12_597_982,
+            "lost_reason": None, "won_time": None, "lost_time": None, "close_time": None,
+            "expected_close_date": "2026-12-23", "label_ids": [], "origin": "API", "custom_fields": {},
+            "visible_to": "3", "is_archived": False,
         },
         "previous": {"stage_id": 7},
         "meta": {
             "action": "change", "company_id": "6083095", "correlation_id": "bc60674a-2e3d-404c-a268-42945daf16fc",
             "entity_id": str(deal), "entity": "deal", "id": f"{number:08x}-006d-4556-9804-8298e584a288",
-            "is_bulk_edit": False, "timestamp": _iso(moment), "type": "general", "user_id": "12941358", "version": "2.0",
-            "webhook_id": "1828483", "webhook_owner_id": "16219013", "change_source": "app",
+            "is_bulk_edit": False, "timestamp": _iso(moment), "type": "general", "user_id": "12941358",
+            "version": "2.0", "webhook_id": "1828483", "webhook_owner_id": "16219013", "change_source": "app",
             "permitted_user_ids": ["9251590", "10540315"], "attempt": 1, "host": "acme.pipedrive.com",
         },
     }  # fmt: skip

@@ -1,5 +1,6 @@
 """A hub to measure: an ephemeral Kafka, configured connections, and raw topics filled as the gateway fills them."""
 
+import os
 import tempfile
 import uuid
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from unsilo_services.configuration import Configuration, ConnectionSection, HubS
 from unsilo_services.gateway.doors import doors, records
 from unsilo_services.kafka import OFFSET_BEGINNING, Kafka, TopicPartition
 
-SECRET = "unsilo-bench-secret"  # noqa: S105  # of a hub that lives for minutes on this machine
+SECRET = "unsilo-bench-secret"  # of a hub that lives for minutes on this machine
 SETTINGS: dict[str, dict[str, Any]] = {
     "zendesk": {"signing_secret": {"env": "UNSILO_BENCH_SECRET"}},
     "slack": {"signing_secret": {"env": "UNSILO_BENCH_SECRET"}},
@@ -44,6 +45,7 @@ class Hub:
         )  # fmt: skip
 
     def __enter__(self) -> Self:
+        os.environ["UNSILO_BENCH_SECRET"] = SECRET
         self.broker.start()
         self.kafka = Kafka({"bootstrap.servers": self.broker.bootstrap})
         self.kafka.create([*self.topics.fixed(), *topics_of(self.configuration, self.topics)])
@@ -83,9 +85,6 @@ class Hub:
 
 def seed(hub: Hub, count: int) -> list[TopicPartition]:
     """Fills the raw topics with so many deliveries, verified and keyed as the gateway does."""
-    import os
-
-    os.environ["UNSILO_BENCH_SECRET"] = SECRET
     ways_in = doors(hub.configuration, hub.topics)
     producer = hub.kafka.producer(linger_ms=20, batch_size=1_000_000, queue_buffering_max_messages=500_000)
     now = datetime.now(UTC)
@@ -94,7 +93,7 @@ def seed(hub: Hub, count: int) -> list[TopicPartition]:
         assert door.connection is not None
         request = WebhookRequest(door.connection, {"content-type": delivery.content_type}, delivery.body, now)
         for record in records(door, request):
-            producer.produce(record.topic, record.value, record.key, headers=record.headers)
+            producer.produce(record.topic, record.value, record.key, headers=list(record.headers))
         if number % 10_000 == 0:
             producer.poll(0)
     producer.flush()

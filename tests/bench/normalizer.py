@@ -19,7 +19,9 @@ def measure(hub: Hub, count: int) -> dict[str, Any]:
     events = [TopicPartition(topic.name, number) for topic in hub.events for number in range(topic.partitions)]
     worker = hub.start("normalizer")
     try:
-        wait_for("the first event", lambda: sum(hub.kafka.end_offsets(events).values()) > 0 or not worker.alive, 60, 0.02)
+        wait_for(
+            "the first event", lambda: sum(hub.kafka.end_offsets(events).values()) > 0 or not worker.alive, 60, 0.02
+        )
         began, cpu, broker = time.perf_counter(), cpu_seconds(worker.pid), cpu_seconds(hub.broker.pid)
         wait_for(
             "all raw records",

@@ -25,8 +25,11 @@ BROKEN_HTTP = Problem(400, "broken", "The request's framing or content coding is
 TOO_LARGE = Problem(413, "too_large", "The body is larger than this address takes.")
 WRONG_TYPE = Problem(415, "wrong_type", "This address takes other content types or codings.")
 TOO_FAST = Problem(429, "too_fast", "More than this address takes in a minute.", retry_after=30)
+HEAD_TOO_LARGE = Problem(431, "head_too_large", "The request's headers are larger than any vendor's.")
 UNAVAILABLE = Problem(503, "unavailable", "The delivery could not be stored in time. Send it again.", retry_after=5)
-PROBLEMS = (BROKEN_HTTP, UNTRUSTED, TOO_LARGE, WRONG_TYPE, TOO_FAST, UNAVAILABLE)
+TOO_SLOW = Problem(503, "too_slow", "The body did not come in time. Send it again.", retry_after=5)
+PROBLEMS = (BROKEN_HTTP, UNTRUSTED, TOO_LARGE, WRONG_TYPE, TOO_FAST, HEAD_TOO_LARGE, UNAVAILABLE)
 
 STORED = "stored"
 HANDSHAKE = "handshake"
+GONE = "gone"

@@ -10,14 +10,16 @@ from fastapi import FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import ClientDisconnect
 from unsilo_schemas import jsonschema
+from unsilo_schemas.catalogue import EVENT_TYPES
 from unsilo_schemas.topics import Topics
 
 from ..config_topic import ConfigFollower
 from ..kafka import Kafka, KafkaUnavailable
 from ..logs import configure_logs
 from ..settings import HubSettings
-from .answers import BROKEN_HTTP, PROBLEMS, Problem
-from .receive import Accepted, Arrival, Reception
+from .answers import PROBLEMS, Problem
+from .http import BoundedHttp, head_bytes
+from .receive import Accepted, Arrival, Reception, SenderGone
 from .store import Store
 
 log = logging.getLogger(__name__)
@@ -45,7 +47,7 @@ def create_app(kafka: Kafka, topics: Topics) -> FastAPI:
             log.error("%d records could not be stored before the end; none of them was acknowledged", left)
         await asyncio.to_thread(follower.stop)
 
-    app = FastAPI(title="unsilo gateway", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(title="unsilo gateway", lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False)
     refusals = {problem.status: {"description": problem.title} for problem in PROBLEMS}
 
     @app.post("/in/{connection}", status_code=202, responses=refusals)  # type: ignore[arg-type]  # FastAPI's key type
@@ -54,19 +56,16 @@ def create_app(kafka: Kafka, topics: Topics) -> FastAPI:
         headers = dict(request.headers)
         address = request.client.host if request.client else "unknown"
         assert state.reception is not None  # noqa: S101  # the lifespan made it before the first request
-        try:
-            answer = await state.reception.receive(Arrival(connection, headers, request.stream(), address))
-        except ClientDisconnect:
-            answer = BROKEN_HTTP  # nobody is left to read it
-        return _response(answer)
+        size = head_bytes(request.scope["headers"])
+        return _response(await state.reception.receive(Arrival(connection, headers, _chunks(request), address, size)))
 
     @app.get("/schemas/{file}")
     async def schema(file: str) -> Response:
         """The JSON Schema that an event's `dataschema` names."""
-        text = state.schemas.get(file)
-        if text is None:
+        event = EVENT_TYPES.get(file.removesuffix(".json"))
+        if event is None:
             return Response(status_code=404)
-        return Response(text, media_type="application/schema+json")
+        return Response(jsonschema.text(event), media_type="application/schema+json")
 
     @app.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:
@@ -98,7 +97,8 @@ def run(settings: HubSettings) -> None:
         create_app(kafka, topics),
         host=settings.gateway_host,
         port=settings.gateway_port,
-        http="httptools",
+        http=BoundedHttp,
+        ws="none",
         loop="uvloop",
         access_log=False,
         server_header=False,
@@ -113,7 +113,6 @@ class _State:
     def __init__(self) -> None:
         self.reception: Reception | None = None
         self.reachable = False
-        self.schemas = jsonschema.files()
 
 
 def _response(answer: Accepted | Problem) -> Response:
@@ -121,6 +120,14 @@ def _response(answer: Accepted | Problem) -> Response:
         return Response(answer.body, answer.status, media_type=answer.content_type)
     retry = {} if answer.retry_after is None else {"Retry-After": str(answer.retry_after)}
     return Response(answer.body, answer.status, retry, media_type="application/problem+json")
+
+
+async def _chunks(request: Request) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in request.stream():
+            yield chunk
+    except ClientDisconnect:
+        raise SenderGone from None
 
 
 async def _probe(kafka: Kafka, state: _State) -> None:

@@ -1,10 +1,12 @@
 """Reads a request's body within a limit, before and after its content coding is undone."""
 
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 
 MOST_BYTES = 3 * 1024 * 1024
 """What no request may exceed, whoever it claims to be from. A raw record holds it, with its headers."""
+ROOM_BYTES = 256 * 1024 * 1024
 
 _WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 
@@ -21,14 +23,43 @@ class CodingUnknown(Exception):
     """The body comes in a content coding that is not understood."""
 
 
-async def read_body(chunks: AsyncIterator[bytes], limit: int = MOST_BYTES) -> bytes:
-    """The bytes of a body; BodyTooLarge as soon as there are more than the limit."""
+class NoRoom(Exception):
+    """The bodies of all requests together fill the memory that they may have. The sender is told to try it again."""
+
+
+class Room:
+    """How much memory the bodies of all requests that are under way may take together."""
+
+    def __init__(self, most_bytes: int = ROOM_BYTES) -> None:
+        self._left = most_bytes
+
+    @contextmanager
+    def share(self) -> Iterator[Callable[[int], None]]:
+        """What one request may take from: called with a number of bytes, it raises NoRoom where there are none left."""
+        taken = 0
+
+        def take(size: int) -> None:
+            nonlocal taken
+            if size > self._left:
+                raise NoRoom
+            self._left -= size
+            taken += size
+
+        try:
+            yield take
+        finally:
+            self._left += taken
+
+
+async def read_body(chunks: AsyncIterator[bytes], take: Callable[[int], None], limit: int = MOST_BYTES) -> bytes:
+    """The bytes of a body; BodyTooLarge as soon as there are more than the limit, and what `take` raises."""
     parts = []
     size = 0
     async for chunk in chunks:
         size += len(chunk)
         if size > limit:
             raise BodyTooLarge
+        take(len(chunk))
         parts.append(chunk)
     return parts[0] if len(parts) == 1 else b"".join(parts)
 

@@ -67,7 +67,7 @@ def handshake(door: Door, request: WebhookRequest[Any]) -> Answer | None:
     raw = Raw(request.connection, request.headers, request.body, request.received_at)
     try:
         return door.connector.handshake(door.connector.decode(raw), raw)
-    except MalformedWebhook:
+    except Exception:  # what ails it is found again when it is split, and kept
         return None
 
 
@@ -75,15 +75,21 @@ def records(door: Door, request: WebhookRequest[Any]) -> list[RawRecord]:
     """What a verified request leaves on the raw log.
 
     A body that cannot be split or keyed is one record, whole, under the connection's id: the normalizer will find the
-    same fault and keep it as a dead letter, and nothing that was acknowledged is lost.
+    same fault and keep it as a dead letter, and nothing that was acknowledged is lost. So is one that holds nothing.
     """
     connector = door.connector
     headers = masked_headers(request.headers, connector.secrets)
     try:
-        return [_record(door, request, part, headers) for part in connector.split(request)]
+        found = [_record(door, request, part, headers) for part in connector.split(request)]
     except MalformedWebhook:
-        value = masked_body(request.body, connector.secrets)
-        return [RawRecord(door.topic, door.section.id.encode(), value, raw_headers(headers, connector.name, None))]
+        found = []
+    except Exception:  # a fault of the connector's, which the sender cannot help by sending it again
+        log.exception("connection %s: its connector failed on a delivery, which is stored whole", door.section.id)
+        found = []
+    if found:
+        return found
+    value = masked_body(request.body, connector.secrets)
+    return [RawRecord(door.topic, door.section.id.encode(), value, raw_headers(headers, connector.name, None))]
 
 
 def _record(door: Door, request: WebhookRequest[Any], part: bytes, headers: Mapping[str, str]) -> RawRecord:

@@ -1,5 +1,7 @@
 """How fast a connection may be delivered to, and how often an address may fail to prove itself."""
 
+from ipaddress import IPv6Address
+
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
@@ -20,4 +22,14 @@ class Limits:
 
     def take_unverified(self, address: str) -> bool:
         """Uses up one failure of an address; False where there is none left."""
-        return self._limiter.hit(self._unverified, "address", address)
+        return self._limiter.hit(self._unverified, "address", _network(address))
+
+
+def _network(address: str) -> str:
+    """The /64 of an IPv6 address: whoever has one has all of them (RFC 4291 section 2.5.4)."""
+    if ":" not in address:
+        return address
+    try:
+        return str(int(IPv6Address(address)) >> 64)
+    except ValueError:
+        return address

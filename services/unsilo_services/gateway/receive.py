@@ -6,7 +6,7 @@ import hmac
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -19,17 +19,21 @@ from ..configuration import Configuration
 from ..metrics import REQUEST_SECONDS, REQUESTS
 from .answers import (
     BROKEN_HTTP,
+    GONE,
     HANDSHAKE,
+    HEAD_TOO_LARGE,
     STORED,
     TOO_FAST,
     TOO_LARGE,
+    TOO_SLOW,
     UNAVAILABLE,
     UNTRUSTED,
     WRONG_TYPE,
     Problem,
 )
-from .bodies import BodyBroken, BodyTooLarge, CodingUnknown, decoded, read_body
+from .bodies import BodyBroken, BodyTooLarge, CodingUnknown, NoRoom, Room, decoded, read_body
 from .doors import Door, doors, handshake, records
+from .http import HEAD_BYTES
 from .limits import Limits
 from .store import NotStored, Store
 
@@ -37,7 +41,8 @@ log = logging.getLogger(__name__)
 
 UNKNOWN = "unknown"
 _SHARE_OF_DEADLINE = 0.8  # the rest is for the way there and back
-_NOBODY_SECONDS = 10.0  # the deadline of a sender that we do not know
+_READING_SECONDS = 8.0  # the same for every address: a slow body must not tell which of them there are
+_DOORS_SECONDS = 15.0  # so long a secret that was put in its place, or taken away, may go unnoticed
 _NOBODY_KEY = secrets.token_bytes(32)
 
 
@@ -49,6 +54,11 @@ class Arrival:
     headers: Mapping[str, str]
     chunks: AsyncIterator[bytes]
     address: str
+    head_bytes: int
+
+
+class SenderGone(Exception):
+    """The sender hung up before its request was complete. Nothing of it is stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,29 +78,44 @@ class Reception:
         self._store = store
         self._topics = topics
         self._limits = Limits()
+        self._room = Room()
         self._configuration: Configuration | None = None
         self._doors: Mapping[str, Door] = {}
+        self._doors_at = 0.0
 
     async def receive(self, arrival: Arrival) -> Accepted | Problem:
         """Answers one request; every way out is counted."""
         started = time.perf_counter()
         door = self._door(arrival.connection)
         name = UNKNOWN if door is None else door.section.id
-        deadline = _NOBODY_SECONDS if door is None else door.deadline.total_seconds()
         try:
-            async with asyncio.timeout(deadline * _SHARE_OF_DEADLINE):
-                answer, outcome = await self._answer(door, arrival)
-        except TimeoutError:
+            with self._room.share() as take:
+                answer, outcome = await self._answer(door, arrival, take)
+        except SenderGone:
+            answer, outcome = BROKEN_HTTP, GONE  # nobody is left to read it
+        except NoRoom:
+            answer, outcome = UNAVAILABLE, UNAVAILABLE.outcome
+        except Exception:
+            log.exception("connection %s: a request could not be handled", name)
             answer, outcome = UNAVAILABLE, UNAVAILABLE.outcome
         REQUESTS.labels(name, outcome).inc()
         if outcome == STORED:
             REQUEST_SECONDS.labels(name).observe(time.perf_counter() - started)
         return answer
 
-    async def _answer(self, door: Door | None, arrival: Arrival) -> tuple[Accepted | Problem, str]:
+    async def _answer(
+        self, door: Door | None, arrival: Arrival, take: Callable[[int], None]
+    ) -> tuple[Accepted | Problem, str]:
         received_at = datetime.now(UTC)
+        started = asyncio.get_running_loop().time()
+        if arrival.head_bytes > HEAD_BYTES:
+            return self._refuse(door, arrival, HEAD_TOO_LARGE, "head_too_large", received_at)
         try:
-            body = decoded(await read_body(arrival.chunks), arrival.headers.get("content-encoding"))
+            async with asyncio.timeout(_READING_SECONDS):
+                coded = await read_body(arrival.chunks, take)
+            body = decoded(coded, arrival.headers.get("content-encoding"))
+        except TimeoutError:
+            return self._refuse(door, arrival, TOO_SLOW, "too_slow", received_at)
         except BodyTooLarge:
             return self._refuse(door, arrival, TOO_LARGE, "too_large", received_at)
         except BodyBroken:
@@ -107,7 +132,14 @@ class Reception:
             door.connector.verify(request)
         except UntrustedWebhook as untrusted:
             return self._refuse(door, arrival, UNTRUSTED, untrusted.reason, received_at, untrusted.skew_seconds)
-        return await self._take(door, request)
+        except Exception:
+            log.exception("connection %s: its connector failed on a request that proves nothing", door.section.id)
+            return self._refuse(door, arrival, UNTRUSTED, "connector_failed", received_at)
+        try:
+            async with asyncio.timeout_at(started + door.deadline.total_seconds() * _SHARE_OF_DEADLINE):
+                return await self._take(door, request)
+        except TimeoutError:
+            return UNAVAILABLE, UNAVAILABLE.outcome
 
     async def _take(self, door: Door, request: WebhookRequest[object]) -> tuple[Accepted | Problem, str]:  # type: ignore[type-var]
         """A request that is known to be from whom it says."""
@@ -162,7 +194,9 @@ class Reception:
 
     def _door(self, connection: str) -> Door | None:
         configuration = self._follower.current
-        if configuration is not self._configuration:
+        now = time.monotonic()
+        if configuration is not self._configuration or now - self._doors_at > _DOORS_SECONDS:
             self._doors = doors(configuration, self._topics)
             self._configuration = configuration
+            self._doors_at = now
         return self._doors.get(connection)
