@@ -9,7 +9,8 @@ them are pure: no clock, no network, no memory.
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Generic, Literal, TypeVar
+from functools import lru_cache
+from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 from unsilo_schemas.entity import Actor, ActorRef, Entity, EventType, Ref, Reference
@@ -78,15 +79,25 @@ class Connection(Generic[SettingsT]):
 
     def reference(self, remote_type: str, remote_id: str, scope: str = "", name: str | None = None) -> Reference:
         """Another object, mentioned in passing."""
-        named = {} if name is None else {"name": name}
-        return Reference(id=self.entity_id(remote_type, remote_id, scope), remote_id=remote_id, **named)
+        return _reference(self.id, remote_type, remote_id, scope, name)
 
     def actor(
         self, remote_id: str, name: str | None = None, kind: Literal["human", "bot", "system"] | None = None
     ) -> Actor:
         """Who acted, as this system names them."""
-        known = {key: value for key, value in (("display_name", name), ("kind", kind)) if value is not None}
-        return Actor(ref=ActorRef(connection=self.id, id=remote_id), **known)
+        return _actor(self.id, remote_id, name, kind)
+
+
+@lru_cache(maxsize=32_768)  # the same people and companies are mentioned over and over
+def _reference(connection: str, remote_type: str, remote_id: str, scope: str, name: str | None) -> Reference:
+    named = {} if name is None else {"name": name}
+    return Reference(id=entity_id(connection, remote_type, remote_id, scope), remote_id=remote_id, **named)
+
+
+@lru_cache(maxsize=32_768)
+def _actor(connection: str, remote_id: str, name: str | None, kind: str | None) -> Actor:
+    known: dict[str, Any] = {key: text for key, text in (("display_name", name), ("kind", kind)) if text is not None}
+    return Actor(ref=ActorRef(connection=connection, id=remote_id), **known)
 
 
 @dataclass(frozen=True, slots=True)

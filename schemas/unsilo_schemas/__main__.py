@@ -1,4 +1,4 @@
-"""`python -m unsilo_schemas FOLDER` writes the JSON Schemas there: what `make schemas` does."""
+"""`python -m unsilo_schemas FOLDER` writes the JSON Schemas there; a test says when that is due."""
 
 import sys
 from pathlib import Path

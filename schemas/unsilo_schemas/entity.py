@@ -15,9 +15,9 @@ CanonicalId = Annotated[str, Field(description="UUIDv5 of connection, scope, rem
 
 
 class Shape(BaseModel):
-    """A part of an entity. Unknown fields are refused: a misspelt field must not vanish."""
+    """A part of an entity, never changed once made. Unknown fields are refused: a misspelt field must not vanish."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Ref(Shape):

@@ -20,9 +20,9 @@ def plain(text: str) -> str:
 
 def _read(token: re.Match[str]) -> str:
     target, _, label = token[1].partition("|")
-    if target[0] in "@#":
+    if target.startswith(("@", "#")):
         return target[0] + (label or target[1:])
-    if target[0] == "!":
+    if target.startswith("!"):
         return _command(target[1:], label)
     if not label or target.endswith(label):  # Slack makes a label of its own for what was typed without one
         return label or target.removeprefix(_SCHEMES[0]).removeprefix(_SCHEMES[1])

@@ -9,7 +9,7 @@ from ..processes import Process
 from .ledger import Ledger
 from .step import CONSUMER, Normalizer
 
-_ALLOCATIONS_BETWEEN_COLLECTIONS = 50_000  # a batch makes that many objects and no cycles: at 700, a tenth of the time
+_ALLOCATIONS_BETWEEN_COLLECTIONS = 200_000  # mapping makes many objects and no cycles: at 700, a tenth of the time
 
 
 def run() -> None:

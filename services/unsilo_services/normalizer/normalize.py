@@ -7,6 +7,7 @@ from hashlib import blake2b
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import to_json
 from unsilo_connectors.contract import Connection, Connector, Event, MalformedWebhook, Raw
 from unsilo_connectors.payloads import describe
 from unsilo_schemas.entity import EventType
@@ -58,6 +59,7 @@ class Mapping:
     def normalize(self, raw: Raw[Any], headers: Headers) -> list[Published] | None:
         """The events of a raw record; None where its type is declared ignored. Raises DeadLetter."""
         connector = self.connector
+        trace = [("ce_" + name, value) for name, value in headers if name in TRACE and value is not None]
         try:
             payload = connector.decode(raw)
             kind = connector.event_type(payload, raw)
@@ -66,7 +68,7 @@ class Mapping:
             translate = connector.events.get(kind)
             if translate is None:
                 raise DeadLetter("source_unmapped", f"{connector.name} declares no such event type", "map")
-            events = list(translate(payload, raw))
+            return [self._publish(event, raw.received_at, trace) for event in translate(payload, raw)]
         except MalformedWebhook as error:
             raise DeadLetter("payload_malformed", str(error), "decode") from None
         except ValidationError as error:
@@ -75,17 +77,11 @@ class Mapping:
             raise
         except Exception as error:  # a fault of the connector must not stop everybody else's events
             raise DeadLetter("payload_malformed", f"{connector.name}: {_where(error)}", "map") from None
-        trace = [("ce_" + name, value) for name, value in headers if name in TRACE and value is not None]
-        return [self._publish(event, raw.received_at, trace) for event in events]
 
     def _publish(self, event: Event, received_at: datetime, trace: Sequence[tuple[str, bytes]]) -> Published:
         fixed = self._fixed.get(event.type) or self._fix(event.type)
         entity = event.entity
-        facts: dict[str, Any] = {"entity": entity, "changed": list(event.changed), "complete": event.complete}
-        if event.previous is not None:
-            facts["previous"] = dict(event.previous)
-        model = event.type.data
-        value = model.__pydantic_serializer__.to_json(model(**facts), exclude_unset=True)
+        value = _written(event)
         if len(value) > EVENT_BYTES - _ROOM_FOR_HEADERS:
             raise DeadLetter("size_exceeded", f"the event has {len(value)} bytes", "encode")
         identity = event_id(self.connection.id, event.key)
@@ -130,6 +126,17 @@ class Mapping:
         )
         self._fixed[event] = fixed
         return fixed
+
+
+def _written(event: Event) -> bytes:
+    """The event's data as JSON: what its `EventData` model would write, without building that around the entity."""
+    entity = event.entity
+    parts = [b'{"entity":', entity.__pydantic_serializer__.to_json(entity, exclude_unset=True)]
+    parts.append(b',"changed":' + to_json(list(event.changed)) if event.changed else b',"changed":[]')
+    if event.previous is not None:
+        parts.append(b',"previous":' + to_json(dict(event.previous)))
+    parts.append(b',"complete":true}' if event.complete else b',"complete":false}')
+    return b"".join(parts)
 
 
 def delivery_id(connection: str, delivery_key: bytes) -> bytes:

@@ -1,9 +1,11 @@
 """A batch of raw records: map each, drop what was published before, put the rest into one transaction."""
 
+import logging
 from collections import Counter
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 
+from pydantic import ValidationError
 from unsilo_schemas.topics import Topics
 
 from ..configuration import Configuration, ConnectionSection, connection_of, connector_of, placeholder
@@ -15,7 +17,10 @@ from ..raw_records import DELIVERY, read_raw
 from .ledger import Ledger
 from .normalize import Mapping, Published, delivery_id
 
+log = logging.getLogger(__name__)
+
 CONSUMER = "normalizer"
+_CHUNK_RECORDS = 250  # mapped and put before the next: what a whole batch makes fits into no cache
 
 
 class Normalizer:
@@ -30,13 +35,17 @@ class Normalizer:
         self._counted: Counter[tuple[str, ...]] = Counter()
 
     def configure(self, configuration: Configuration) -> None:
-        """Takes a configuration over, from the next batch on."""
+        """Takes a configuration over, from the next batch on. What a connection waits for meanwhile stays on `raw`."""
         if configuration is not self._configuration:
             self._configuration = configuration
-            self._mappings = {
-                self._topics.raw(section.id).name: self._mapping(section, configuration.hub.public_url)
-                for section in configuration.connections.values()
-            }
+            self._mappings = {}
+            for section in configuration.connections.values():
+                try:
+                    mapping = self._mapping(section, configuration.hub.public_url)
+                except ValidationError:
+                    log.error("connection %s waits: its settings do not hold: run `unsilo check`", section.id)
+                else:
+                    self._mappings[self._topics.raw(section.id).name] = mapping
 
     def raw_topics(self) -> list[str]:
         """The raw topics of the configured connections."""
@@ -58,10 +67,20 @@ class Normalizer:
         """The cache keeps what it knows: it is read on from there when a partition comes back."""
 
     def process(self, records: Sequence[Message], outbox: Outbox) -> None:
+        fresh: dict[Partition, list[bytes]] = {}
+        seen: set[bytes] = set()
+        for start in range(0, len(records), _CHUNK_RECORDS):
+            self._process(records[start : start + _CHUNK_RECORDS], outbox, seen, fresh)
+        for partition, ids in fresh.items():
+            self._ledger.record(partition, ids, outbox)
+
+    def _process(
+        self, records: Sequence[Message], outbox: Outbox, seen: set[bytes], fresh: dict[Partition, list[bytes]]
+    ) -> None:
+        """A part of a batch. `seen` are the ids that were published before, or in this batch; `fresh` the latter."""
         now = datetime.now(UTC)
         work = [(message, *self._outcome(message)) for message in records]
-        seen = self._ledger.known([id for _, delivery, outcome in work for id in _ids(delivery, outcome)])
-        fresh: dict[Partition, list[bytes]] = {}
+        seen |= self._ledger.known([id for _, delivery, outcome in work for id in _ids(delivery, outcome)])
         for message, delivery, outcome in work:
             connection = self._connection(message)
             if isinstance(outcome, DeadLetter):
@@ -85,8 +104,6 @@ class Normalizer:
             ids = [event.id for event in new] if delivery is None else [delivery, *(event.id for event in new)]
             seen.update(ids)
             fresh.setdefault(partition_of(message), []).extend(ids)
-        for partition, ids in fresh.items():
-            self._ledger.record(partition, ids, outbox)
 
     def committed(self) -> None:
         self._ledger.committed()
@@ -114,6 +131,8 @@ class Normalizer:
             events = mapping.normalize(raw, headers)
         except DeadLetter as letter:
             return None, letter
+        except (ValueError, OverflowError, OSError):
+            return None, DeadLetter("payload_malformed", "its timestamp is none", "decode")
         return delivery, events
 
     def _connection(self, message: Message) -> str:
