@@ -4,7 +4,7 @@ import hashlib
 import uuid
 from functools import lru_cache
 
-_SEPARATOR = "\x1f"  # ASCII unit separator: JSON strings carry it escaped only, so parts cannot run into each other
+_SEPARATOR = "\x1f"  # ASCII unit separator
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 # A started hash is copied for each id: deriving them is a large part of mapping an event, and this is thrice as fast
@@ -19,7 +19,10 @@ def entity_id(connection: str, remote_type: str, remote_id: str, scope: str = ""
 
     `scope` is whatever the remote id is unique in where that is less than the connection: a Slack channel for a `ts`.
     """
-    return _uuid5(_ENTITY, _SEPARATOR.join((connection, scope, remote_type, remote_id)))
+    parts = (connection, scope, remote_type, remote_id)
+    if any(_SEPARATOR in part for part in parts):  # lengths keep the parts of a forger from running into each other
+        return _uuid5(_ENTITY, _SEPARATOR + _SEPARATOR.join(f"{len(part)}:{part}" for part in parts))
+    return _uuid5(_ENTITY, _SEPARATOR.join(parts))
 
 
 def event_id(connection: str, event_key: str) -> str:

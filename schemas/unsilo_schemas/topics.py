@@ -37,7 +37,7 @@ class Topic:
     max_bytes: int = EVENT_BYTES
 
     def __post_init__(self) -> None:
-        if not _NAME.match(self.name) or len(self.name) > 249:  # Kafka's own limit on a topic's name
+        if not _NAME.fullmatch(self.name) or len(self.name) > 249:  # Kafka's own limit on a topic's name
             raise ValueError(f"{self.name!r} is no topic name: use lower-case letters, digits, dots and hyphens")
 
     @property
