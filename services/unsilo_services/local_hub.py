@@ -16,7 +16,8 @@ from .kafka import Kafka
 from .settings import HubSettings, note_addresses
 from .supervisor import Supervisor, service_command
 
-SERVICES = ("gateway", "normalizer", "flows", "delivery")
+SERVICES = ("gateway", "normalizer", "flows", "delivery", "monitor")
+WORKED = ("normalizer", "flows", "delivery")  # those that share their work by partitions
 WATCH_SECONDS = 0.2
 _READY_SECONDS = 60.0
 
@@ -59,8 +60,9 @@ class LocalHub:
         self.gateway = f"http://{self.settings.gateway_host}:{port}"
         self.supervisor.start("gateway", service_command("gateway"), {**told, "UNSILO_GATEWAY_PORT": str(port)})
         for service in SERVICES[1:]:
-            for number in range(self._workers):
-                name = service if self._workers == 1 else f"{service}-{number}"
+            workers = self._workers if service in WORKED else 1
+            for number in range(workers):
+                name = service if workers == 1 else f"{service}-{number}"
                 self.supervisor.start(name, service_command(service), told)
 
     def await_ready(self, wanted: Callable[[], bool] = lambda: True) -> None:

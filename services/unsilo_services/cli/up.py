@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ..broker.local import run as run_broker
-from ..local_hub import SERVICES, WATCH_SECONDS, LocalHub
+from ..local_hub import SERVICES, WATCH_SECONDS, WORKED, LocalHub
 from ..settings import HubSettings
 from ..supervisor import Supervisor, service_command
 from .config import apply_files
@@ -31,7 +31,7 @@ def broker(
 
 def run(
     service: Annotated[str, typer.Argument(help=f"One of {', '.join(SERVICES)}.")],
-    workers: Annotated[int, typer.Option(min=1, help="Processes that share its work (not for the gateway).")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that share its work.")] = 1,
 ) -> None:
     """Run one service in the foreground until Ctrl-C, its log on standard error.
 
@@ -42,8 +42,8 @@ def run(
     command = service_command(service)
     if workers == 1:
         os.execv(command[0], command)  # noqa: S606  # no shell is the point
-    if service == "gateway":
-        raise fail("one gateway process is one --workers: start more with other UNSILO_GATEWAY_PORTs")
+    if service not in WORKED:
+        raise fail(f"{service} has one worker: several processes of {', '.join(WORKED)} share their work")
     settings = HubSettings()
     supervisor = Supervisor(settings.data / "logs", lambda line: errors.print(line, markup=False))
     stopping = Interrupt()
@@ -63,7 +63,7 @@ def up(
         list[Path] | None, typer.Option("-f", "--file", help="Configuration to apply first: files or folders.")
     ] = None,
     ephemeral: Annotated[bool, typer.Option("--ephemeral", help="A local Kafka that keeps nothing.")] = False,
-    workers: Annotated[int, typer.Option(min=1, help="Processes of each service but the gateway.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Processes of each service that shares its work.")] = 1,
 ) -> None:
     """Run the whole hub: a local Kafka (unless UNSILO_KAFKA_BOOTSTRAP is set) and every service, until Ctrl-C.
 

@@ -1,0 +1,87 @@
+"""What is not finished in each queue: how much, since when."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Self
+
+from ..kafka import REQUEST_SECONDS, Consumer, Kafka, TopicPartition
+from ..loop import Partition
+from ..progress import Progress
+from .queues import GROUPS, Queue
+from .reader import Glimpse, Reader
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What of a queue its group has not finished: what is held, and what comes after."""
+
+    records: int
+    oldest: datetime | None  # when the first of them was written
+    end: int  # the sum of the partitions' end offsets
+
+    def __add__(self, other: Self) -> "Backlog":
+        both = [moment for moment in (self.oldest, other.oldest) if moment is not None]
+        return Backlog(self.records + other.records, min(both, default=None), self.end + other.end)
+
+
+class Backlogs:
+    """Measures queues. Asks for the offsets of groups without being a member of one."""
+
+    def __init__(self, kafka: Kafka, prefix: str, reader: Reader) -> None:
+        self._kafka = kafka
+        self._reader = reader
+        # Offsets inside an open transaction are not stable, and are not waited for: the last stable ones are told.
+        self._groups: Mapping[str, Consumer] = {
+            group: kafka.consumer(f"{prefix}.{group}", isolation_level="read_uncommitted") for group in GROUPS
+        }
+
+    def close(self) -> None:
+        """Ends the connections."""
+        for consumer in self._groups.values():
+            consumer.close()
+
+    def measure(self, queues: Sequence[Queue]) -> dict[Queue, Backlog]:
+        """The backlog of each queue that the broker has. Raises KafkaException or KafkaUnavailable."""
+        partitions = self._partitions(queues)
+        found: dict[Queue, Backlog] = {}
+        for group, consumer in self._groups.items():
+            own = {queue: numbers for queue, numbers in partitions.items() if queue.group == group}
+            backlogs = self._of(consumer, [tp for numbers in own.values() for tp in numbers])
+            for queue, numbers in own.items():
+                parts = [backlogs[queue.topic, tp.partition] for tp in numbers]
+                found[queue] = sum(parts, Backlog(0, None, 0))
+        return found
+
+    def _of(self, group: Consumer, partitions: list[TopicPartition]) -> dict[Partition, Backlog]:
+        if not partitions:
+            return {}
+        # Before the ends: what is written or finished in between counts as waiting, and nothing falls below zero.
+        committed = group.committed(partitions, timeout=REQUEST_SECONDS)
+        progress = {(tp.topic, tp.partition): Progress.parse(tp.offset, tp.metadata) for tp in committed}
+        ends = self._kafka.end_offsets(partitions, committed=True)
+        after = self._reader.look(
+            [TopicPartition(*place, known.next) for place, known in progress.items() if known.next != ends[place]]
+        )
+        held = self._reader.look(
+            [TopicPartition(*place, known.offset) for place, known in progress.items() if known.held], most=1
+        )
+        return {
+            place: _backlog(known, ends[place], held.get(place), after.get(place)) for place, known in progress.items()
+        }
+
+    def _partitions(self, queues: Sequence[Queue]) -> dict[Queue, list[TopicPartition]]:
+        """The partitions of those queues that exist: a connection is told of before its topics are everywhere."""
+        topics = self._kafka.admin.list_topics(timeout=REQUEST_SECONDS).topics
+        return {
+            queue: [TopicPartition(queue.topic, number) for number in topics[queue.topic].partitions]
+            for queue in queues
+            if queue.topic in topics
+        }
+
+
+def _backlog(progress: Progress, end: int, held: Glimpse | None, after: Glimpse | None) -> Backlog:
+    """One partition's. Held records that have outlived the topic's retention are gone, and wait no more."""
+    waiting = [offset for offset in progress.held if held and held.first is not None and offset >= held.first]
+    oldest = held.recorded_at if held and waiting else after.recorded_at if after else None
+    return Backlog(len(waiting) + (after.records(end) if after else 0), oldest, end)
