@@ -12,16 +12,15 @@ from typing import Any
 
 from .contract import WebhookRequest
 from .discovery import load
-from .samples import Sample, rendered, samples, stored, translated
+from .samples import rendered, stored, translated, unfinished
 
 
 def record(name: str, case: str) -> Path:
-    """Completes one sample in place and returns its path; StopIteration if there is no such case."""
+    """Completes one sample in place and returns its path; FileNotFoundError if there is no such case."""
     connector = load(name)
     path = Path(__file__).parent / name / "samples" / f"{case}.json"
     text: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps({"headers": {}, "events": [], **text}), encoding="utf-8")
-    sample: Sample = next(sample for sample in samples(connector) if sample.name == case)
+    sample = unfinished(connector, case)
     unsigned: WebhookRequest[Any] = sample.request(connector)
     received_at = datetime.fromisoformat(text["received_at"])
     headers = {**unsigned.headers, **connector.sign(sample.body, unsigned.connection.settings, received_at)}

@@ -20,6 +20,7 @@ from .secrets import Resolved
 
 TEXT_SECRET = "unsilo-sample-secret"  # noqa: S105  # published: it protects nothing
 CONNECTION = "sample"
+_COMMON = "settings.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +45,13 @@ class Sample:
 
 def samples(connector: Connector[Any, Any]) -> list[Sample]:
     """The samples of a connector, by name. Empty where it was installed from a wheel: they stay in the repository."""
-    folder = Path(__file__).parent / connector.name / "samples"
-    common = json.loads((folder / "settings.json").read_text()) if (folder / "settings.json").exists() else {}
-    return [_read(path, common) for path in sorted(folder.glob("*.json")) if path.name != "settings.json"]
+    return [_read(path, _common(path.parent)) for path in sorted(_folder(connector).glob("*.json")) if _is_case(path)]
+
+
+def unfinished(connector: Connector[Any, Any], case: str) -> Sample:
+    """A case that may still lack headers and events; FileNotFoundError where there is none of that name."""
+    path = _folder(connector) / f"{case}.json"
+    return _read(path, _common(path.parent), {"headers": {}, "events": []})
 
 
 def stored(connector: Connector[Any, Any], request: WebhookRequest[Any]) -> list[Raw[Any]]:
@@ -101,8 +106,22 @@ def _sample_secret(value: Any) -> Any:
     return value
 
 
-def _read(path: Path, common: Mapping[str, Any]) -> Sample:
-    case = json.loads(path.read_text(encoding="utf-8"))
+def _folder(connector: Connector[Any, Any]) -> Path:
+    return Path(__file__).parent / connector.name / "samples"
+
+
+def _is_case(path: Path) -> bool:
+    return path.name != _COMMON
+
+
+def _common(folder: Path) -> Mapping[str, Any]:
+    """The settings that all samples of a folder share."""
+    path = folder / _COMMON
+    return dict(json.loads(path.read_text())) if path.exists() else {}
+
+
+def _read(path: Path, common: Mapping[str, Any], absent: Mapping[str, Any] | None = None) -> Sample:
+    case = {**(absent or {}), **json.loads(path.read_text(encoding="utf-8"))}
     return Sample(
         name=path.stem,
         path=path,

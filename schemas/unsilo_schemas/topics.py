@@ -65,7 +65,8 @@ class Topics:
     def event(self, kind: EntityType) -> Topic:
         """Events of an aggregate: one topic for all that must stay in order."""
         name = f"{self.prefix}.event.{kind.domain}.{kind.aggregate}.v{kind.version}"
-        return Topic(name, f"canonical id of the {kind.aggregate}", EVENT_PARTITIONS, "delete", timedelta(days=90))
+        key = "aggregate at the target" if kind.key == "aggregate" else f"canonical id of the {kind.aggregate}"
+        return Topic(name, key, EVENT_PARTITIONS, "delete", timedelta(days=90))
 
     def command(self, connection: str, partitions: int = RAW_PARTITIONS) -> Topic:
         """Intents to write to a connection's system, each with its idempotency key."""

@@ -6,6 +6,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 
 from unsilo_schemas.topics import Topics
@@ -36,7 +37,11 @@ class LocalHub:
         self._workers = workers
         given = os.environ.get("UNSILO_KAFKA_BOOTSTRAP")
         self.broker = None if given else LocalKafka(settings.data / "kafka", ephemeral=ephemeral)
-        self.gateway = ""
+
+    @cached_property
+    def gateway(self) -> str:
+        """Where the gateway is, or will be once the services are started."""
+        return f"http://{self.settings.gateway_host}:{_gateway_port(self.settings)}"
 
     @property
     def logs(self) -> Path:
@@ -56,9 +61,8 @@ class LocalHub:
     def start_services(self, environment: Mapping[str, str] | None = None) -> None:
         """Starts every service, all at once."""
         told = dict(environment or {})
-        port = _gateway_port(self.settings)
-        self.gateway = f"http://{self.settings.gateway_host}:{port}"
-        self.supervisor.start("gateway", service_command("gateway"), {**told, "UNSILO_GATEWAY_PORT": str(port)})
+        port = self.gateway.rpartition(":")[2]
+        self.supervisor.start("gateway", service_command("gateway"), {**told, "UNSILO_GATEWAY_PORT": port})
         for service in SERVICES[1:]:
             workers = self._workers if service in WORKED else 1
             for number in range(workers):

@@ -77,7 +77,7 @@ class Story:
         return [one for one in self._stage.watch.seen if one.layer == "event" and one.type != _LINKED]
 
     def _unaccounted(self) -> int:
-        """Deliveries that were stored and are neither an event, nor dead, nor a repeat: each of ours makes one event."""
+        """Deliveries that were stored and are neither event, dead letter nor repeat: each of ours makes one event."""
         dead = sum(one.layer == "dead" for one in self._stage.watch.seen)
         return self._received() - self._repeats - dead - len(self._events())
 

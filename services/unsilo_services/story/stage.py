@@ -98,12 +98,14 @@ class Stage:
         channels = [option for name in _CHANNELS for option in ("--channel", name)]
         self.slack = Double("slack", secret, self.data / "slack.log", channels)
         self.zendesk = Double("zendesk", secret, self.data / "zendesk.log", ["--email", "hub@example.org"])
+        self.slack.start(f"{self.hub.gateway}/in/chat")  # first: delivery asks them who the hub is there
+        self.zendesk.start(f"{self.hub.gateway}/in/helpdesk")
         kafka = self.hub.start_kafka()
         self.lines.note(f"Kafka answers at {kafka.bootstrap}")
-        self.hub.start_services({"UNSILO_DATA": str(self.data)})
-        self.slack.start(f"{self.hub.gateway}/in/chat")
-        self.zendesk.start(f"{self.hub.gateway}/in/helpdesk")
+        for double in (self.slack, self.zendesk):
+            double.await_ready()
         self.configuration = self._configure()
+        self.hub.start_services({"UNSILO_DATA": str(self.data)})
         layers = [*self.hub.topics.fixed(), *topics_of(self.configuration, self.hub.topics)]
         watched = [topic.name for topic in layers if ".ledger." not in topic.name and ".config" not in topic.name]
         self.watch = Watch(kafka, watched, settings.topic_prefix)
@@ -111,8 +113,6 @@ class Stage:
         self.hub.await_ready()
         note_addresses(HubSettings(), {"gateway": self.hub.gateway, "bootstrap": kafka.bootstrap})
         self._http = httpx.Client(base_url=self.hub.gateway, timeout=30)
-        for double in (self.slack, self.zendesk):
-            double.await_ready()
         self._await_followed()
 
     def _configure(self) -> Configuration:
