@@ -17,7 +17,7 @@ NO_PYTHON = $(error No Python 3.11, 3.12 or 3.13 answers to $(PYTHONS): install 
 .PHONY: help
 help:
 	@echo "make VERB, where VERB is one of"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: .venv/.synced ## Install what uv.lock names into .venv; every other verb does so when it has to
@@ -46,6 +46,10 @@ format: setup ## Format the code and mend what ruff can mend
 .PHONY: bench
 bench: setup ## Measure normalizer, gateway and latency against their floors (ARGS="--only gateway"); 5 minutes
 	@$(BIN)/python tests/bench $(ARGS)
+
+.PHONY: connector
+connector: setup ## Start a new connector that works: make connector NAME=acme
+	@$(BIN)/unsilo connectors new $(or $(NAME),$(error Name it: make connector NAME=acme))
 
 .PHONY: clean
 clean: ## Delete the environment and all caches; the hub's data in .unsilo stays

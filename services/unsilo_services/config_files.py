@@ -1,11 +1,10 @@
 """Reads `unsilo.yaml`: one file, several, or a folder of them. Every fault names file, line, field and remedy."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import ValidationError
 
 from .configuration import (
@@ -17,35 +16,11 @@ from .configuration import (
     connector_of,
     placeholder,
 )
+from .documents import Document, Fault, Step, files, parse
 from .errors import UnsiloError
-from .rules import Flow, RuleBroken
 
 SectionT = TypeVar("SectionT", HubSection, ConnectionSection, FlowSection)
-Step = str | int
 _SECTIONS = ("hub", "connections", "flows")
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML whose only truths are `true` and `false`, as in YAML 1.2: a flow's `on` is a word."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    letter: [(tag, pattern) for tag, pattern in found if tag != "tag:yaml.org,2002:bool" or letter in "tTfF"]
-    for letter, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One thing that is wrong in a file, and what would be right."""
-
-    file: Path
-    line: int
-    field: str
-    problem: str
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.field or 'file'}: {self.problem}"
 
 
 class ConfigurationRefused(UnsiloError):
@@ -56,24 +31,10 @@ class ConfigurationRefused(UnsiloError):
         self.faults = tuple(faults)
 
 
-@dataclass(frozen=True, slots=True)
-class _Document:
-    file: Path
-    data: dict[str, Any]
-    lines: dict[tuple[Step, ...], int]
-
-    def fault(self, path: tuple[Step, ...], problem: str) -> Fault:
-        """A fault at a place, or at the nearest place around it that stands in the file."""
-        around = path
-        while around and around not in self.lines:
-            around = around[:-1]
-        return Fault(self.file, self.lines.get(around, 1), ".".join(map(str, path)), problem)
-
-
 def read(paths: Iterable[Path]) -> Configuration:
     """The configuration that the files declare together; ConfigurationRefused with everything that is wrong."""
     faults: list[Fault] = []
-    documents = [found for path in _files(paths, faults) if (found := _parse(path, faults)) is not None]
+    documents = [found for file in files(paths, faults) if (found := parse(file, _SECTIONS, faults)) is not None]
     hub: HubSection | None = None
     connections: dict[str, ConnectionSection] = {}
     for document in documents:
@@ -102,7 +63,7 @@ def read(paths: Iterable[Path]) -> Configuration:
     return replace(configuration, flows=flows)
 
 
-def _flows(documents: Iterable[_Document], configuration: Configuration, faults: list[Fault]) -> dict[str, FlowSection]:
+def _flows(documents: Iterable[Document], configuration: Configuration, faults: list[Fault]) -> dict[str, FlowSection]:
     """The flows of all files, each compiled and run on an example of its events."""
     flows: dict[str, FlowSection] = {}
     for document in documents:
@@ -114,6 +75,8 @@ def _flows(documents: Iterable[_Document], configuration: Configuration, faults:
             if section.id in flows:
                 faults.append(document.fault((*path, "id"), f"{section.id} is taken: every flow has its own"))
             flows[section.id] = section
+            from .rules import Flow, RuleBroken  # CEL's package brings a terminal toolkit: commands start without it
+
             try:
                 Flow(section, configuration)
             except RuleBroken as broken:
@@ -121,57 +84,10 @@ def _flows(documents: Iterable[_Document], configuration: Configuration, faults:
     return flows
 
 
-def _files(paths: Iterable[Path], faults: list[Fault]) -> Iterator[Path]:
-    for path in paths:
-        if path.is_dir():
-            found = sorted([*path.glob("*.yaml"), *path.glob("*.yml")])
-            if not found:
-                faults.append(Fault(path, 1, "", "has no .yaml file in it"))
-            yield from found
-        elif path.is_file():
-            yield path
-        else:
-            faults.append(Fault(path, 1, "", "does not exist"))
-
-
-def _parse(path: Path, faults: list[Fault]) -> _Document | None:
-    try:
-        text = path.read_text(encoding="utf-8")
-        node = yaml.compose(text, Loader=_Loader)
-        data = yaml.load(text, Loader=_Loader)  # noqa: S506  # a safe one
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        problem = getattr(error, "problem", None) or "is not UTF-8"
-        faults.append(Fault(path, mark.line + 1 if mark else 1, "", f"is not YAML: {problem}"))
-        return None
-    if not isinstance(data, dict) or node is None:
-        faults.append(Fault(path, 1, "", f"must hold the sections {', '.join(_SECTIONS)}"))
-        return None
-    document = _Document(path, data, {})
-    for where, line, twice in _places(node, ()):
-        if twice:
-            faults.append(Fault(path, line, ".".join(map(str, where)), "stands here a second time: keep one"))
-        document.lines[where] = line
-    return document
-
-
-def _places(node: yaml.Node, path: tuple[Step, ...]) -> Iterator[tuple[tuple[Step, ...], int, bool]]:
-    """Every place in a document: its path, its line, and whether its key stood there before."""
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            name = str(key.value)
-            yield (*path, name), key.start_mark.line + 1, name in seen
-            seen.add(name)
-            yield from _places(value, (*path, name))
-    elif isinstance(node, yaml.SequenceNode):
-        for number, item in enumerate(node.value):
-            yield (*path, number), item.start_mark.line + 1, False
-            yield from _places(item, (*path, number))
-
-
-def _items(document: _Document, section: str, faults: list[Fault]) -> list[Any]:
-    items = document.data.get(section) or []
+def _items(document: Document, section: str, faults: list[Fault]) -> list[Any]:
+    items = document.data.get(section)
+    if items is None:
+        return []
     if not isinstance(items, list):
         faults.append(document.fault((section,), "must be a list"))
         return []
@@ -179,7 +95,7 @@ def _items(document: _Document, section: str, faults: list[Fault]) -> list[Any]:
 
 
 def _section(
-    document: _Document, path: tuple[Step, ...], model: type[SectionT], value: Any, faults: list[Fault]
+    document: Document, path: tuple[Step, ...], model: type[SectionT], value: Any, faults: list[Fault]
 ) -> SectionT | None:
     try:
         return model.model_validate(value)
@@ -188,7 +104,7 @@ def _section(
         return None
 
 
-def _settings_faults(document: _Document, path: tuple[Step, ...], section: ConnectionSection) -> list[Fault]:
+def _settings_faults(document: Document, path: tuple[Step, ...], section: ConnectionSection) -> list[Fault]:
     try:
         connection_of(section, placeholder)
     except ValidationError as error:
@@ -196,7 +112,7 @@ def _settings_faults(document: _Document, path: tuple[Step, ...], section: Conne
     return []
 
 
-def _faults(document: _Document, path: tuple[Step, ...], error: ValidationError, known: Iterable[str]) -> list[Fault]:
+def _faults(document: Document, path: tuple[Step, ...], error: ValidationError, known: Iterable[str]) -> list[Fault]:
     """Pydantic's findings as faults. The value found is never shown: it may be a secret."""
     found = []
     for item in error.errors(include_url=False, include_input=False):

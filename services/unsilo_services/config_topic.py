@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pydantic import TypeAdapter
 from unsilo_schemas.topics import Topic
 
 from .configuration import Configuration, ConnectionSection, FlowSection, HubSection
@@ -18,6 +19,7 @@ _HUB = "hub"
 _CONNECTION = "connection/"
 _FLOW = "flow/"
 _ACCOUNTS = "accounts/"  # written by delivery, not by `apply`: what the vendor said of our own accounts there
+_IDS = TypeAdapter(list[str])
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ def from_entries(found: dict[str, bytes]) -> Configuration:
                 flow = FlowSection.model_validate_json(value)
                 flows[flow.id] = flow
             elif key.startswith(_ACCOUNTS):
-                accounts[key.removeprefix(_ACCOUNTS)] = json.loads(value)
+                accounts[key.removeprefix(_ACCOUNTS)] = _IDS.validate_json(value)
         except ValueError:
             log.error("configuration entry %s cannot be read by this version: apply it again", key)
     accounts |= {name: list(item.own_accounts) for name, item in connections.items() if item.own_accounts is not None}
@@ -135,7 +137,7 @@ class ConfigFollower:
         consumer = self._kafka.consumer(
             enable_partition_eof=True, fetch_wait_max_ms=100, topic_metadata_refresh_interval_ms=2000
         )
-        consumer.assign([TopicPartition(self._topic.name, 0, OFFSET_BEGINNING)])
+        consumer.assign([TopicPartition(self._topic.name, 0, 0)])
         while not self._stop.is_set():
             try:
                 message = consumer.poll(0.5)
@@ -152,11 +154,13 @@ class ConfigFollower:
                 self.offset = int(message.offset() or 0)
                 CONFIG_OFFSET.labels(self._service).set(self.offset)
                 self._read.set()
+            else:
+                log.warning("configuration: %s", error.str())
         consumer.close()
 
 
 def _take(found: dict[str, bytes], message: Message) -> None:
-    key, value = (message.key() or b"").decode(), message.value()
+    key, value = (message.key() or b"").decode(errors="replace"), message.value()
     if value is None:
         found.pop(key, None)
     else:

@@ -135,6 +135,8 @@ def from_environment(reference: Mapping[str, str]) -> Resolved:
             text = Path(reference["file"]).read_text(encoding="utf-8").strip("\r\n")
         except OSError as error:
             raise SecretUnavailable(f"{where} cannot be read: {error.strerror}", repr(error)) from error
+        except UnicodeDecodeError as error:
+            raise SecretUnavailable(f"{where} is not UTF-8", where) from error
     if not text:
         raise SecretUnavailable(f"{where} is not set or empty", where)
     return Resolved(text)

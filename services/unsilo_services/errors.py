@@ -17,3 +17,11 @@ class UnsiloError(Exception):
 
     def __str__(self) -> str:
         return self.operator
+
+
+def where(error: BaseException) -> str:
+    """The kind of an error and the line it came from: never its message, which may hold content or a secret."""
+    step = error.__traceback__
+    while step is not None and step.tb_next is not None:
+        step = step.tb_next
+    return type(error).__name__ + (f" at {step.tb_frame.f_code.co_name}:{step.tb_lineno}" if step is not None else "")

@@ -6,6 +6,7 @@ only.
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -43,6 +44,7 @@ __all__ = [
 ]
 
 REQUEST_SECONDS = 10.0
+_GREETING_SECONDS = 1.0
 _LOG_LEVEL = 2  # librdkafka writes to standard error by itself: only what is critical, the rest we say ourselves
 _MOVING = frozenset({
     KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART,
@@ -104,7 +106,7 @@ class Kafka:
 
     def producer(self, **options: Any) -> Producer:
         """An idempotent producer with acks=all. Options are librdkafka's, with underscores for dots."""
-        return Producer(
+        producer = Producer(
             {
                 "partitioner": "murmur2_random",
                 "acks": "all",
@@ -115,6 +117,9 @@ class Kafka:
                 **_dotted(options),
             }
         )
+        with suppress(KafkaException):  # librdkafka asks for a producer's id now, or in half a second: so be connected
+            producer.list_topics(timeout=_GREETING_SECONDS)
+        return producer
 
     def consumer(self, group: str | None = None, **options: Any) -> Consumer:
         """A consumer of committed records that starts at the earliest and commits nothing by itself."""
@@ -202,18 +207,23 @@ class Kafka:
         """How many partitions a topic has; 0 if it does not exist."""
         return _partitions(self.admin.list_topics(topic, timeout=REQUEST_SECONDS).topics, topic)
 
-    @_while_leaders_move
     def end_offsets(self, partitions: Sequence[TopicPartition], committed: bool = False) -> dict[tuple[str, int], int]:
         """The offset behind each partition's last record; with `committed`, behind the last that readers may see."""
         level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
-        answers = self.admin.list_offsets(
-            {
-                TopicPartition(tp.topic, tp.partition): OffsetSpec.latest()  # type: ignore[no-untyped-call]  # the library has no types here
-                for tp in partitions
-            },
-            isolation_level=level,
-            request_timeout=REQUEST_SECONDS,
-        )
+        return self._offsets(partitions, OffsetSpec.latest(), level)  # type: ignore[no-untyped-call]  # untyped there
+
+    def first_offsets(self, partitions: Sequence[TopicPartition], timestamp_ms: int) -> dict[tuple[str, int], int]:
+        """The offset of each partition's first record of that time or later; below 0 where there is none."""
+        return self._offsets(partitions, OffsetSpec.for_timestamp(timestamp_ms), IsolationLevel.READ_UNCOMMITTED)
+
+    @_while_leaders_move
+    def _offsets(
+        self, partitions: Sequence[TopicPartition], wanted: OffsetSpec, level: IsolationLevel
+    ) -> dict[tuple[str, int], int]:
+        request = {TopicPartition(tp.topic, tp.partition): wanted for tp in partitions}
+        if not request:
+            return {}
+        answers = self.admin.list_offsets(request, isolation_level=level, request_timeout=REQUEST_SECONDS)
         return {(tp.topic, tp.partition): future.result().offset for tp, future in answers.items()}
 
     def committed(self, group: str, partitions: Sequence[TopicPartition]) -> dict[tuple[str, int], int]:
@@ -281,14 +291,9 @@ def recorded_at(message: Message) -> datetime:
 
 
 def offset_at(kafka: Kafka, partitions: Sequence[TopicPartition], moment: datetime) -> list[TopicPartition]:
-    """The partitions, each with the offset of its first record at or after a moment; its end where there is none."""
-    consumer = kafka.consumer()
-    try:
-        milliseconds = int(moment.timestamp() * 1000)
-        wanted = [TopicPartition(tp.topic, tp.partition, milliseconds) for tp in partitions]
-        return list(consumer.offsets_for_times(wanted, timeout=REQUEST_SECONDS))
-    finally:
-        consumer.close()
+    """The partitions, each with the offset of its first record at or after a moment; OFFSET_END where there is none."""
+    found = kafka.first_offsets(partitions, int(moment.timestamp() * 1000))
+    return [TopicPartition(*place, offset) for place, offset in found.items()]
 
 
 def _led(metadata: Mapping[str, Any], topic: str) -> bool:

@@ -4,8 +4,16 @@ import json
 import logging
 import sys
 from datetime import UTC, datetime
+from typing import Any
 
 from .settings import HubSettings
+
+
+class _Lines(logging.Formatter):
+    """Plain text, where an exception is its kind and the places it came through."""
+
+    def formatException(self, ei: Any) -> str:
+        return " ".join([_kind(ei), *_places(ei)])
 
 
 class _JsonLines(logging.Formatter):
@@ -17,25 +25,34 @@ class _JsonLines(logging.Formatter):
             "message": record.getMessage(),
         }
         if record.exc_info:
-            kind = record.exc_info[0]
-            line["exception"] = kind.__name__ if kind else "unknown"
-            line["trace"] = _places(record)
+            line["exception"] = _kind(record.exc_info)
+            line["trace"] = _places(record.exc_info)
         return json.dumps(line, ensure_ascii=False)
 
 
 def configure_logs(settings: HubSettings, service: str) -> None:
     """Sets the process's logging up. Call once, at its start."""
     handler = logging.StreamHandler(sys.stderr)
-    text = f"%(asctime)s {service} %(levelname)-7s %(message)s"
-    handler.setFormatter(_JsonLines() if settings.log_format == "json" else logging.Formatter(text))
+    handler.setFormatter(formatter(settings, service))
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
     for noisy in ("httpx", "httpcore", "uvicorn.access"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
-def _places(record: logging.LogRecord) -> list[str]:
+def formatter(settings: HubSettings, service: str) -> logging.Formatter:
+    """Makes a line of a record, in the format that the settings ask for."""
+    if settings.log_format == "json":
+        return _JsonLines()
+    return _Lines(f"%(asctime)s {service} %(levelname)-7s %(message)s")
+
+
+def _kind(exception: Any) -> str:
+    return exception[0].__name__ if exception[0] else "unknown"
+
+
+def _places(exception: Any) -> list[str]:
     """Where an exception came from, without its message: that may hold what a sender wrote."""
-    step = record.exc_info[2] if record.exc_info else None
+    step = exception[2]
     places = []
     while step is not None:
         places.append(f"{step.tb_frame.f_code.co_filename}:{step.tb_lineno}")

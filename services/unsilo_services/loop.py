@@ -2,14 +2,15 @@
 
 A transaction never spans a poll, so when partitions are taken away none of them has anything open. After any failure
 of a transaction, and after any whose outcome is unknown, its producer is given up: a new one with the same
-`transactional.id` initialises, which aborts what the old one left behind, and every partition is read again from its
-committed offset. (librdkafka has no KIP-890 yet: confluentinc/librdkafka#5423.)
+`transactional.id` initialises, which ends what the old one left behind, and every partition is read again from its
+committed offset, and what is remembered of it too: the transaction may have been committed after all. (librdkafka has
+no KIP-890 yet: confluentinc/librdkafka#5423.)
 """
 
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from .errors import UnsiloError
 from .kafka import (
@@ -31,9 +32,11 @@ log = logging.getLogger(__name__)
 BATCH_RECORDS = 4000
 POLL_SECONDS = 0.2
 TRANSACTION_SECONDS = 10  # one open transaction holds back every reader of the partitions it touched
+_PAUSE_SECONDS = 0.5
 METADATA_REFRESH_MS = 2000  # so that a connection's new topic is followed within seconds
 
 Partition = tuple[str, int]
+AnswerT = TypeVar("AnswerT")
 
 
 class Fenced(UnsiloError):
@@ -70,7 +73,10 @@ class Step(Protocol):
     """What a service does with records. All of it is called from one thread."""
 
     def assigned(self, partitions: Sequence[Partition]) -> None:
-        """Restores what is remembered of these partitions, before their first record."""
+        """Restores what is remembered of these partitions, before their first record, and after a failure again.
+
+        While it raises KafkaException it is asked again.
+        """
 
     def revoking(self, partitions: Sequence[Partition]) -> None:
         """Brings what is under way for these partitions to an end: what is due then is still committed."""
@@ -144,6 +150,10 @@ class TransactionalLoop:
                 self._follow_topics()
                 self._pause()
                 self._turn()
+        except KafkaException as error:
+            if not self._stopping:
+                raise
+            log.warning("ended while Kafka was away: %s", error.args[0].str())
         finally:
             self._consumer.close()
 
@@ -215,16 +225,22 @@ class TransactionalLoop:
         # The broker fences a transaction that took too long just as it fences a second process of the same name.
         expired = time.monotonic() - self._begun_at >= TRANSACTION_SECONDS
         if fault.code() in _FENCING and not expired:
-            raise Fenced(
-                f"another process works as {self._transactional_id}: give each machine its own UNSILO_INSTANCE",
-                fault.str(),
-            ) from error
+            raise self._fenced(fault) from error
         self._producer = self._new_producer()
+
+    def _fenced(self, fault: KafkaError) -> Fenced:
+        return Fenced(
+            f"another process works as {self._transactional_id}: give each machine its own UNSILO_INSTANCE",
+            fault.str(),
+        )
 
     def _rewind(self) -> None:
         """Reads every partition again from what is committed of it."""
         self._rewinding = False
-        for found in self._committed([TopicPartition(*partition) for partition in self._progress]):
+        partitions = list(self._progress)
+        committed = self._committed([TopicPartition(*partition) for partition in partitions])
+        self._until_answered("what is remembered", lambda: self._step.assigned(partitions))
+        for found in committed:
             self._progress[found.topic, found.partition] = Progress.parse(found.offset, found.metadata)
             self._consumer.seek(_position(found))
 
@@ -240,7 +256,7 @@ class TransactionalLoop:
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         found = self._committed(partitions)
         assigned = [(tp.topic, tp.partition) for tp in found]
-        self._step.assigned(assigned)
+        self._until_answered("what is remembered", lambda: self._step.assigned(assigned))
         for tp in found:
             self._progress[tp.topic, tp.partition] = Progress.parse(tp.offset, tp.metadata)
         consumer.incremental_assign([_position(tp) for tp in found])
@@ -265,19 +281,32 @@ class TransactionalLoop:
         """Asks until it is answered: offsets inside another's open transaction are not told before it ends."""
         if not partitions:
             return []
+
+        def ask() -> list[TopicPartition]:
+            found = list(self._consumer.committed(partitions, timeout=TRANSACTION_SECONDS))
+            for tp in found:
+                if tp.error is not None:  # and its offset looks as if none had ever been committed
+                    raise KafkaException(tp.error)
+            return found
+
+        return self._until_answered("committed offsets", ask)
+
+    def _until_answered(self, what: str, ask: Callable[[], AnswerT]) -> AnswerT:
         while True:
             try:
-                return list(self._consumer.committed(partitions, timeout=TRANSACTION_SECONDS))
+                return ask()
             except KafkaException as error:
-                log.warning("committed offsets are not told yet: %s", error.args[0].str())
                 if self._stopping:
                     raise
+                log.warning("%s cannot be read yet: %s", what, error.args[0].str())
+                time.sleep(_PAUSE_SECONDS)
 
     def _new_consumer(self) -> Consumer:
         return self._kafka.consumer(
             self.group,
             partition_assignment_strategy="cooperative-sticky",
-            session_timeout_ms=10_000,
+            session_timeout_ms=6_000,  # so long a killed worker's partitions wait; brokers allow no less
+            heartbeat_interval_ms=1_500,
             max_poll_interval_ms=600_000,  # restoring a ledger of days may take minutes
             topic_metadata_refresh_interval_ms=METADATA_REFRESH_MS,
             fetch_wait_max_ms=50,
@@ -300,7 +329,10 @@ class TransactionalLoop:
                 producer.init_transactions(TRANSACTION_SECONDS)
                 return producer
             except KafkaException as error:
-                if self._stopping or not error.args[0].retriable():
+                fault = error.args[0]
+                if fault.code() in _FENCING:
+                    raise self._fenced(fault) from error
+                if self._stopping or not fault.retriable():
                     raise
                 log.warning("Kafka does not answer yet: %s", error.args[0].str())
 

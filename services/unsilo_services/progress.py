@@ -6,9 +6,10 @@ twice and nothing is left out, without another topic.
 """
 
 from dataclasses import dataclass, field
-from itertools import groupby, pairwise
+from itertools import accumulate, groupby, pairwise
 
-_MOST_HELD = 100_000  # in one run: metadata that is not ours must not make us allocate without end
+METADATA_BYTES = 4096
+_MOST_HELD = 1_000_000  # metadata that is not ours must not make us allocate without end
 
 
 @dataclass(slots=True)
@@ -23,16 +24,14 @@ class Progress:
         """From what was committed. Metadata that is not ours is taken as none: then only the offset counts."""
         if offset < 0:
             return cls()
-        try:
-            gaps = [gap for run in metadata.split(",") for gap in _gaps(run)] if metadata else []
-        except ValueError:
-            gaps = []
-        if not gaps:
+        if not metadata:
             return cls(offset)
-        held = {offset}
-        for gap in gaps[1:]:
-            held.add(offset := offset + gap)
-        return cls(max(held) + gaps[0], held)
+        try:
+            from_last_to_next, *gaps = _gaps(metadata)
+        except ValueError:
+            return cls(offset)
+        held = list(accumulate(gaps, initial=offset))
+        return cls(held[-1] + from_last_to_next, set(held))
 
     @property
     def offset(self) -> int:
@@ -43,14 +42,25 @@ class Progress:
     def metadata(self) -> str:
         """What to commit with it: the distance from the last held offset to `next`, then those between the held ones.
 
-        Equal distances in a row are written once, `1*500`: all that waits for a dead remote takes a few bytes.
+        Equal distances in a row are written once, `1*500`: all that waits for a dead remote takes a few bytes. Where
+        that is still more than Kafka keeps, `next` is said to be the first one that does not fit: what was finished
+        behind it comes again after a restart, which is better than that nothing can be committed any more.
         """
         if not self.held:
             return ""
         held = sorted(self.held)
-        gaps = [self.next - held[-1], *(after - before for before, after in pairwise(held))]
-        runs = [(gap, len(list(run))) for gap, run in groupby(gaps)]
-        return ",".join(str(gap) if length == 1 else f"{gap}*{length}" for gap, length in runs)
+        runs: list[str] = []
+        room = METADATA_BYTES - 24  # for the distance to `next`
+        last = held[0]
+        for gap, run in groupby(after - before for before, after in pairwise(held)):
+            length = len(list(run))
+            text = f",{gap}" if length == 1 else f",{gap}*{length}"
+            room -= len(text)
+            if room < 0:
+                return str(gap) + "".join(runs)
+            runs.append(text)
+            last += gap * length
+        return str(self.next - last) + "".join(runs)
 
     def wants(self, offset: int) -> bool:
         """Whether a record that is read again after a restart is still to be done."""
@@ -71,6 +81,13 @@ class Progress:
         self.held.discard(offset)
 
 
-def _gaps(run: str) -> list[int]:
-    gap, _, length = run.partition("*")
-    return [int(gap)] * min(int(length or 1), _MOST_HELD)
+def _gaps(metadata: str) -> list[int]:
+    """The distances that metadata says; ValueError where it is not ours."""
+    gaps: list[int] = []
+    for run in metadata.split(","):
+        gap, times, length = run.partition("*")
+        count = int(length) if times else 1
+        if int(gap) < 1 or not 1 <= count <= _MOST_HELD - len(gaps):
+            raise ValueError("no distances")
+        gaps += [int(gap)] * count
+    return gaps

@@ -4,6 +4,7 @@ The vendor's own headers travel as `http_<name>`, the hub's facts as `hub_<name>
 own names. The record's timestamp is when the gateway had it, to the millisecond.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -16,6 +17,7 @@ HTTP = "http_"
 DELIVERY = "hub_delivery"
 REDRIVE_OF = "dl_redrive_of"
 TRACE = ("traceparent", "tracestate")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]*)?")
 
 # Of the transport, not of the vendor: they say nothing about the event.
 _DROPPED = frozenset({
@@ -31,7 +33,8 @@ def raw_headers(
     headers = [("hub_kind", kind.encode()), ("hub_connector", connector.encode())]
     if delivery_key is not None:
         headers.append((DELIVERY, delivery_key.encode()))
-    headers += [(name, vendor[name].encode()) for name in TRACE if name in vendor]
+    if _TRACEPARENT.fullmatch(vendor.get("traceparent", "")):  # W3C Trace Context: any other is passed over
+        headers += [(name, vendor[name].encode()) for name in TRACE if name in vendor]
     headers += [
         (HTTP + name, value.encode())
         for name, value in vendor.items()

@@ -1,31 +1,36 @@
 """Flows as they are written, made ready to run: which events, under which condition, which commands.
 
-Conditions are CEL (cel.dev), texts are Jinja2 in its sandbox. Both are pure: what they see is the event and nothing
+Conditions are CEL (cel.dev), texts are templates (texts.py). Both are pure: what they see is the event and nothing
 else, and neither can reach the process they run in.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
-import cel
-from jinja2 import StrictUndefined, Template, TemplateError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import ValidationError
 from unsilo_connectors.actions import Action
-from unsilo_connectors.contract import Connector
+from unsilo_connectors.contract import Connector, as_is
 from unsilo_schemas.catalogue import EVENT_TYPES
 from unsilo_schemas.entity import EventType
 from unsilo_schemas.example import example
 
-from .configuration import Configuration, ConnectionSection, FlowSection, connector_of
+from .audience import CLOSED, may_write
+from .configuration import Configuration, FlowSection, StepSection, connector_of
+from .expressions import cel
+from .texts import Environment, Text, TextBroken, TextFailed
 
-CLOSED = "is not marked `audience: internal`, and nothing is written to others without consent and approval"
 Path = tuple[str | int, ...]
 Twins = Callable[[str, str], Mapping[str, Any] | None]
-"""The reference of an object's copy in a connection, by the object's canonical id; None where it has none."""
+"""The reference of an object's copy in a connection, by the object's canonical id; None where it has none.
 
-MOST_TEXT = 100_000  # characters that a text may grow to; vendors take far less
+May raise what the caller of `Flow.intents` wants to hear of.
+"""
+
+_LONGEST_CONDITION = 4000  # characters; CEL's parser panics on lines without end
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class RuleBroken(Exception):
@@ -37,8 +42,12 @@ class RuleBroken(Exception):
         self.problem = problem
 
 
-class TextFailed(Exception):
-    """A text could not be made of this event. The event becomes a dead letter of flows; the message holds no value."""
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What flows see of an event: its `context`, and how bodies of its own system are read as plain text."""
+
+    context: Mapping[str, Any]
+    plain: Callable[[str], str] = as_is
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +63,18 @@ class Intent:
 @dataclass(frozen=True, slots=True)
 class _Step:
     connection: str
-    action: str
+    name: str
+    action: Action
     to: str | None
     texts: Any  # the arguments, each text a template
+
+    def arguments(self, seen: Seen) -> dict[str, Any]:
+        """The arguments that an event makes. Raises TextFailed."""
+        return {name: _written(value, name, seen) for name, value in self.texts.items()}
+
+    def checked(self, arguments: dict[str, Any]) -> Any:
+        """The arguments as the action takes them; ValidationError."""
+        return self.action.arguments.model_validate(arguments)
 
 
 class Flow:
@@ -66,60 +84,65 @@ class Flow:
         """Raises RuleBroken."""
         self.id = section.id
         self.types = tuple(_types(section))
+        self.has_targets = any(step.to is not None for step in section.do)
         self._condition = None if section.when is None else _condition(section.when)
         self._steps = [_step(number, step, configuration) for number, step in enumerate(section.do)]
         for event in self.types:
-            self._try_out(event, section, configuration)
+            self._try_out(event, configuration)
 
-    def holds(self, context: Mapping[str, Any]) -> bool:
+    def holds(self, seen: Seen) -> bool:
         """Whether the condition is true of an event. One that names a field which the event lacks is not."""
         if self._condition is None:
             return True
         try:
-            return self._condition.execute(dict(context)) is True
-        except (KeyError, TypeError, RuntimeError, ValueError):
+            return _evaluated(self._condition, seen.context) is True
+        except _ConditionFailed:
             return False
 
-    def intents(self, context: Mapping[str, Any], twins: Twins) -> Iterator[tuple[int, Intent]]:
+    def intents(self, seen: Seen, twins: Twins) -> Iterator[tuple[int, Intent]]:
         """The commands for an event, each with its place in the flow; none where what it is about has no copy there.
 
-        Raises TextFailed.
+        Raises TextFailed, and what `twins` raises.
         """
         for number, step in enumerate(self._steps):
             target = None
             if step.to is not None:
-                about = context["entity"].get(step.to)
-                target = twins(about, step.connection) if isinstance(about, str) else None
-                if target is None:
+                about = _object_id(seen.context["entity"].get(step.to))
+                target = None if about is None else twins(about, step.connection)
+                if target is None or target.get("type") != step.action.target_type:
                     continue
-            yield number, Intent(step.connection, step.action, _written(step.texts, context), target)
+            arguments = step.arguments(seen)
+            try:
+                step.checked(arguments)
+            except ValidationError as error:
+                raise TextFailed(_fault(error, step.action)) from None
+            yield number, Intent(step.connection, step.name, arguments, target)
 
-    def _try_out(self, event: EventType, section: FlowSection, configuration: Configuration) -> None:
+    def _try_out(self, event: EventType, configuration: Configuration) -> None:
         """Runs the flow on an example that has every field: what fails there is a slip of the pen."""
-        context = context_of(event.name, example(event))
+        seen = Seen(context_of(event.name, example(event)))
         if self._condition is not None:
             try:
-                answer = self._condition.execute(context)
-            except (KeyError, TypeError, RuntimeError, ValueError) as error:
-                raise RuleBroken(("when",), f"fails on an example of {event.name}: {_first(error)}") from None
+                answer = _evaluated(self._condition, seen.context)
+            except _ConditionFailed as error:
+                raise RuleBroken(("when",), f"fails on an example of {event.name}: {error}") from None
             if not isinstance(answer, bool):
-                raise RuleBroken(("when",), "must be true or false")
+                raise RuleBroken(("when",), f"must be true or false, and is a {type(answer).__name__} here")
         for number, step in enumerate(self._steps):
             where: Path = ("do", number)
-            if step.to is not None and step.to not in event.entity_type.model.model_fields:
-                known = ", ".join(_id_fields(event))
-                raise RuleBroken((*where, "to"), f"is no field of {event.name}: take one of {known}")
+            if step.to is not None and _object_id(seen.context["entity"].get(step.to)) is None:
+                known = [name for name, value in seen.context["entity"].items() if _object_id(value) is not None]
+                raise RuleBroken((*where, "to"), f"names no object of {event.name}: take one of {', '.join(known)}")
             try:
-                arguments = _written(step.texts, context)
+                arguments = step.arguments(seen)
             except TextFailed as error:
                 raise RuleBroken((*where, "with"), f"fails on an example of {event.name}: {error}") from None
-            action = action_of(configuration, step.connection, step.action)
             try:
-                checked = action.arguments.model_validate(arguments)
+                checked = step.checked(arguments)
             except ValidationError as error:
-                fault = error.errors(include_url=False, include_input=False)[0]
-                raise RuleBroken((*where, "with", *fault["loc"]), _say(fault["type"], fault["msg"], action)) from None
-            if not may_write(configuration.connections[step.connection], action, checked):
+                place = error.errors(include_url=False, include_context=False, include_input=False)[0]["loc"]
+                raise RuleBroken((*where, "with", *place), _fault(error, step.action, with_place=False)) from None
+            if not may_write(configuration.connections[step.connection], step.action, checked):
                 raise RuleBroken((*where, "deliver"), CLOSED)
 
 
@@ -128,39 +151,49 @@ def context_of(type: str, data: Mapping[str, Any]) -> dict[str, Any]:
     return {"previous": {}, **data, "type": type}
 
 
-def action_of(configuration: Configuration, connection: str, action: str) -> Action:
-    """An action of a connection's connector; KeyError where there is none."""
-    return connector_of(configuration.connections[connection]).actions[action]
-
-
-def may_write(connection: ConnectionSection, action: Action, arguments: Any) -> bool:
-    """Whether what is written stays among colleagues: until consent and approval exist, nothing else is written."""
-    return connection.audience == "internal" or action.internal(arguments)
+class _ConditionFailed(Exception):
+    """A condition has no answer for an event."""
 
 
 def _types(section: FlowSection) -> Iterator[EventType]:
     for number, name in enumerate(section.on):
         full = name if name.startswith("unsilo.") else f"unsilo.{name}.v1"
         if full not in EVENT_TYPES:
-            close = [other for other in EVENT_TYPES if name.rpartition(".")[0] in other][:5]
-            raise RuleBroken(("on", number), f"is no event type; near it: {', '.join(close) or 'unsilo schemas list'}")
+            near = ", ".join(get_close_matches(full, EVENT_TYPES, 5, 0.7))
+            shown = f"near it: {near}" if near else "`unsilo schemas list` shows them"
+            raise RuleBroken(("on", number), f"is no event type; {shown}")
         yield EVENT_TYPES[full]
 
 
 def _condition(text: str) -> cel.Program:
+    if len(text) > _LONGEST_CONDITION:
+        raise RuleBroken(("when",), f"has more than {_LONGEST_CONDITION} characters")
     try:
         return cel.compile(text)
     except ValueError as error:
         raise RuleBroken(("when",), f"is no CEL expression: {_first(error)}") from None
 
 
-def _step(number: int, step: Any, configuration: Configuration) -> _Step:
+def _evaluated(condition: cel.Program, context: Mapping[str, Any]) -> Any:
+    try:
+        return condition.execute(dict(context))
+    except KeyError as error:
+        raise _ConditionFailed(f"there is no field {error}: write has(…) && … where it may be absent") from None
+    except Exception as error:
+        raise _ConditionFailed(_first(error)) from None
+    except BaseException as error:  # a panic in the library, which says that it is no Exception
+        if type(error).__name__ != "PanicException":
+            raise
+        raise _ConditionFailed("cannot be evaluated") from None
+
+
+def _step(number: int, step: StepSection, configuration: Configuration) -> _Step:
     where: Path = ("do", number)
     section = configuration.connections.get(step.deliver)
     if section is None:
         known = ", ".join(sorted(configuration.connections))
         raise RuleBroken((*where, "deliver"), f"is no connection: there are {known or 'none'}")
-    connector = connector_of(section)
+    connector: Connector[Any, Any] = connector_of(section)
     if step.action not in connector.actions:
         known = ", ".join(connector.actions) or "none: it only listens"
         raise RuleBroken((*where, "action"), f"is no action of {connector.name}: there are {known}")
@@ -169,63 +202,50 @@ def _step(number: int, step: Any, configuration: Configuration) -> _Step:
         raise RuleBroken((*where, "to"), f"is missing: name the field whose copy is the {action.target_type} to act on")
     if action.target_type is None and step.to is not None:
         raise RuleBroken((*where, "to"), "is not wanted: this action makes something new")
-    return _Step(
-        step.deliver, step.action, step.to, _templates(step.arguments, _environment(connector), (*where, "with"))
-    )
+    texts = _texts(step.arguments, Environment(connector.escape), (*where, "with"))
+    return _Step(step.deliver, step.action, action, step.to, texts)
 
 
-def _environment(connector: Connector[Any, Any]) -> ImmutableSandboxedEnvironment:
-    """What comes from an event is escaped for the system that it goes to; what the flow's author wrote is not."""
-    environment = ImmutableSandboxedEnvironment(
-        undefined=StrictUndefined, autoescape=False, finalize=lambda value: connector.escape(_shown(value))
-    )
-    environment.globals.clear()
-    return environment
-
-
-def _templates(value: Any, environment: ImmutableSandboxedEnvironment, path: Path) -> Any:
+def _texts(value: Any, environment: Environment, path: Path) -> Any:
     if isinstance(value, str):
         try:
-            return environment.from_string(value)
-        except TemplateError as error:
-            raise RuleBroken(path, f"is no template: {_first(error)}") from None
+            return Text(value, environment)
+        except TextBroken as error:
+            raise RuleBroken(path, str(error)) from None
     if isinstance(value, dict):
-        return {name: _templates(item, environment, (*path, name)) for name, item in value.items()}
+        return {name: _texts(item, environment, (*path, name)) for name, item in value.items()}
     if isinstance(value, list):
-        return [_templates(item, environment, (*path, number)) for number, item in enumerate(value)]
+        return [_texts(item, environment, (*path, number)) for number, item in enumerate(value)]
     return value
 
 
-def _written(value: Any, context: Mapping[str, Any]) -> Any:
-    if isinstance(value, Template):
+def _written(value: Any, field: str, seen: Seen) -> Any:
+    if isinstance(value, Text):
         try:
-            text = value.render(context)
-        except Exception as error:  # whatever a template does is the template's fault
-            raise TextFailed(type(error).__name__ if not isinstance(error, TemplateError) else _first(error)) from None
-        if len(text) > MOST_TEXT:
-            raise TextFailed(f"the text has more than {MOST_TEXT} characters")
-        return text
+            return value.of(seen.context, seen.plain)
+        except TextFailed as error:
+            raise TextFailed(f"{field}: {error}") from None
     if isinstance(value, dict):
-        return {name: _written(item, context) for name, item in value.items()}
+        return {name: _written(item, f"{field}.{name}", seen) for name, item in value.items()}
     if isinstance(value, list):
-        return [_written(item, context) for item in value]
+        return [_written(item, f"{field}.{number}", seen) for number, item in enumerate(value)]
     return value
 
 
-def _id_fields(event: EventType) -> Sequence[str]:
-    fields = event.entity_type.model.model_fields
-    return [name for name in fields if name in ("id", "thread", "in_reply_to", "target", "ticket", "space")]
+def _object_id(value: Any) -> str | None:
+    """The canonical id of the object that a field names."""
+    found = value.get("id") if isinstance(value, Mapping) else value
+    return found if isinstance(found, str) and _ID.fullmatch(found) else None
 
 
-def _shown(value: Any) -> str:
-    return "" if value is None else str(value)
-
-
-def _say(kind: str, message: str, action: Action) -> str:
-    if kind == "extra_forbidden":
-        return f"is not taken by this action: there are {', '.join(action.arguments.model_fields)}"
-    return "is missing" if kind == "missing" else message
+def _fault(error: ValidationError, action: Action, with_place: bool = True) -> str:
+    """The first of what an action does not take, without the value."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    place = f"{'.'.join(map(str, found['loc']))}: " if with_place and found["loc"] else ""
+    if found["type"] == "extra_forbidden":
+        return f"{place}is not taken by this action: there are {', '.join(action.arguments.model_fields)}"
+    return f"{place}{'is missing' if found['type'] == 'missing' else found['msg']}"
 
 
 def _first(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+    return str(error).strip().partition("\n")[0][:200] or type(error).__name__

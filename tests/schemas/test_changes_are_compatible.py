@@ -1,9 +1,9 @@
 """Inside a major version, events may gain fields and nothing else: what was released is compared with what is.
 
-`released/` holds the schemas of the last release, 0.1.0. When a version is released, and only then, `make schemas` and
-copy `schemas/json/*.json` there; the additions since become promises. A change that these tests refuse needs a new
-major of its type (`EntityType.version`), published beside the old one, whose files stay in `released/` until it is
-withdrawn on its sunset date. Until 0.1.0 is out nobody relies on it, and what must still change may be copied again.
+`released/` holds the schemas of the last release, 0.1.0. When a version is released, and only then, copy
+`schemas/json/*.json` there: the additions since become promises. A change that these tests refuse needs a new major of
+its type (`EntityType.version`), published beside the old one, whose files stay in `released/` until it is withdrawn on
+its sunset date. Until 0.1.0 is out nobody relies on it, and what must still change may be copied again.
 """
 
 import copy

@@ -79,7 +79,8 @@ def grown(value: Any) -> Any:
 
 
 def test_the_files_in_the_repository_are_current() -> None:
-    assert {path.name: path.read_text("utf-8") for path in COMMITTED.iterdir()} == files(), "run `make schemas`"
+    """If they are not: `python -m unsilo_schemas schemas/json`."""
+    assert {path.name: path.read_text("utf-8") for path in COMMITTED.iterdir()} == files()
 
 
 def test_writing_the_files_again_takes_away_what_is_no_longer_published(tmp_path: Path) -> None:

@@ -4,11 +4,17 @@ import sys
 
 import typer
 
-from ..errors import UnsiloError
-from .catalogue import connections_app, connectors_app, schemas_app, topics
+from .catalogue import connectors_app, schemas_app, topics
 from .config import apply, check
+from .connections import connections_app
+from .dead import dead_app
+from .doctor import doctor
 from .events import send, tail
+from .faults import told
 from .output import errors
+from .status import status
+from .story import story
+from .trace import trace
 from .up import broker, run, up
 
 app = typer.Typer(
@@ -17,8 +23,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="An event-driven integration hub: what happens in one system is known in all of them.",
 )
-for command in (up, run, broker, check, apply, send, tail, topics):
+for command in (up, run, broker, story, check, apply, send, tail, trace, status, doctor, topics):
     app.command()(command)
+app.add_typer(dead_app, name="dead")
 app.add_typer(connections_app, name="connections")
 app.add_typer(connectors_app, name="connectors")
 app.add_typer(schemas_app, name="schemas")
@@ -28,8 +35,11 @@ def main() -> None:
     """Runs the command line. An error that a person can put right is told in a sentence, not as a traceback."""
     try:
         app()
-    except UnsiloError as error:
-        errors.print(str(error), style="red", markup=False)
+    except Exception as error:
+        sentence = told(error)
+        if sentence is None:
+            raise
+        errors.print(sentence, style="red", markup=False)
         sys.exit(1)
 
 

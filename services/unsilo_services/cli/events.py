@@ -1,14 +1,12 @@
 """`unsilo tail` and `unsilo send`: what comes out, and something to put in."""
 
 import json
-import re
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import httpx
 import typer
 from unsilo_connectors.samples import Sample, samples
 from unsilo_schemas.catalogue import ENTITY_TYPES
@@ -17,19 +15,17 @@ from unsilo_schemas.topics import Topics
 
 from ..config_topic import from_entries, load
 from ..configuration import connection_of, connector_of, from_environment
-from ..kafka import OFFSET_END, Kafka, KafkaException, Message, TopicPartition, headers_of, offset_at
+from ..kafka import OFFSET_END, Kafka, KafkaError, KafkaException, Message, TopicPartition, headers_of, offset_at
 from ..settings import HubSettings, running
-from .output import AsJsonLines, console, fail
-
-_SPAN = re.compile(r"^(\d+)([smhd])$")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+from .moments import moment
+from .output import AsJson, AsJsonLines, console, fail, printable, show_json
 
 
 def tail(
     type: Annotated[str | None, typer.Option(help="Only event types that contain this text.")] = None,
     connection: Annotated[str | None, typer.Option(help="Only events of this connection.")] = None,
     since: Annotated[
-        str | None, typer.Option(help="Begin so long ago: 30s, 10m, 2h, 1d. From now on, unless given.")
+        str | None, typer.Option(help="Begin so long ago (30s, 10m, 2h, 1d), or at a time. From now on, unless given.")
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="Stop at the end instead of waiting for more.")] = False,
     as_json: AsJsonLines = False,
@@ -41,7 +37,7 @@ def tail(
     settings = HubSettings()
     kafka = Kafka.from_settings(settings)
     kafka.wait()
-    start = None if since is None else datetime.now(UTC) - _span(since)
+    start = None if since is None else moment(since)
     for message in _events(kafka, Topics(settings.topic_prefix), start, once):
         envelope = Envelope.from_headers(headers_of(message))
         if type is not None and type not in envelope.type:
@@ -64,6 +60,7 @@ def line(envelope: Envelope, value: bytes | None) -> str:
     at = "" if envelope.recordedtime is None else f"{envelope.recordedtime.astimezone():%H:%M:%S}"
     kind = envelope.type.removeprefix("unsilo.")
     text = f"{at}  {envelope.connection or '':14} {kind:34} {said}".replace("\n", " ")
+    text = printable(text)
     return text if len(text) <= 110 else text[:109] + "…"
 
 
@@ -71,11 +68,14 @@ def send(
     connection: Annotated[str, typer.Argument(help="Connection to send to, as in unsilo.yaml.")],
     what: Annotated[str | None, typer.Argument(help="A sample of its connector, or a file with a body.")] = None,
     gateway: Annotated[str | None, typer.Option(help="Address of the gateway; the running one unless given.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Sign a sample or a file as the vendor would, with the connection's own secret, and post it to the hub.
 
     Without a sample's name, lists those there are. Example: unsilo send helpdesk ticket_created
     """
+    import httpx  # takes a fifth of a second, and only this command needs it
+
     settings = HubSettings()
     kafka = Kafka.from_settings(settings)
     kafka.wait()
@@ -84,6 +84,9 @@ def send(
         raise fail(f"there is no connection {connection!r}: `unsilo connections list` shows those there are")
     connector = connector_of(section)
     found = {sample.name: sample for sample in samples(connector)}
+    if what is None and as_json:
+        show_json(list(found))
+        return
     if what is None:
         console.print("\n".join(found) or "this connector was installed without its samples: name a file", markup=False)
         return
@@ -94,7 +97,10 @@ def send(
         answer = httpx.post(f"{address}/in/{connection}", content=body, headers={**headers, **signed}, timeout=30)
     except httpx.TransportError as error:
         raise fail(f"no gateway answers at {address}: start one with `unsilo up`") from error
-    console.print(f"{answer.status_code} {answer.text or answer.reason_phrase}", markup=False)
+    if as_json:
+        show_json({"status": answer.status_code, "body": answer.text})
+    else:
+        console.print(f"{answer.status_code} {printable(answer.text) or answer.reason_phrase}", markup=False)
     if not answer.is_success:
         raise typer.Exit(1)
 
@@ -116,29 +122,24 @@ def _events(kafka: Kafka, topics: Topics, start: datetime | None, once: bool) ->
     if start is not None:
         partitions = offset_at(kafka, partitions, start)
     ends = kafka.end_offsets(partitions, committed=True)
-    consumer = kafka.consumer(enable_partition_eof=True, fetch_wait_max_ms=100)
-    consumer.assign(partitions)
-    open_partitions: set[Any] = set(ends)
+    # By number: where an end is, librdkafka would first have to ask, and waits half a second for that.
+    begin = {(tp.topic, tp.partition): tp.offset for tp in partitions if tp.offset >= 0}
+    consumer = kafka.consumer(enable_partition_eof=True, fetch_wait_max_ms=10 if once else 100)
+    consumer.assign([TopicPartition(*place, begin.get(place, end)) for place, end in ends.items()])
+    behind = {place for place, end in ends.items() if begin.get(place, end) < end}
     try:
-        while open_partitions or not once:
+        while behind or not once:
             message = consumer.poll(0.5)
             if message is None:
                 continue
             error = message.error()
             if error is None:
                 yield message
-            elif (message.offset() or -1) >= 0 or error.name() == "_PARTITION_EOF":
-                open_partitions.discard((message.topic(), message.partition()))
-            else:
+            elif error.code() != KafkaError._PARTITION_EOF:
                 raise KafkaException(error)
+            elif (message.offset() or 0) >= ends[str(message.topic()), int(message.partition() or 0)]:
+                behind.discard((str(message.topic()), int(message.partition() or 0)))
     except KeyboardInterrupt:
         return
     finally:
         consumer.close()
-
-
-def _span(text: str) -> timedelta:
-    match = _SPAN.match(text)
-    if match is None:
-        raise fail(f"{text!r} is no span of time: write 30s, 10m, 2h or 1d")
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})

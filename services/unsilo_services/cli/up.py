@@ -14,7 +14,7 @@ from ..local_hub import SERVICES, WATCH_SECONDS, WORKED, LocalHub
 from ..settings import HubSettings
 from ..supervisor import Supervisor, service_command
 from .config import apply_files
-from .output import AsJson, console, errors, fail
+from .output import AsJson, console, errors, fail, show_json_line
 
 
 def broker(
@@ -64,6 +64,7 @@ def up(
     ] = None,
     ephemeral: Annotated[bool, typer.Option("--ephemeral", help="A local Kafka that keeps nothing.")] = False,
     workers: Annotated[int, typer.Option(min=1, help="Processes of each service that shares its work.")] = 1,
+    as_json: AsJson = False,
 ) -> None:
     """Run the whole hub: a local Kafka (unless UNSILO_KAFKA_BOOTSTRAP is set) and every service, until Ctrl-C.
 
@@ -78,10 +79,13 @@ def up(
             apply_files(kafka, settings, files, prune=False, dry_run=False)
         hub.start_services()
         hub.await_ready(lambda: not stopping.asked)
-        console.print(f"Kafka    {kafka.bootstrap}", markup=False)
-        console.print(f"gateway  {hub.gateway}/in/CONNECTION", markup=False)
-        console.print(f"logs     {hub.logs}", markup=False)
-        console.print("Next: unsilo connections list, unsilo send, unsilo tail. Ctrl-C stops everything.", markup=False)
+        if as_json:
+            show_json_line({"bootstrap": kafka.bootstrap, "gateway": hub.gateway, "logs": str(hub.logs)})
+        else:
+            console.print(f"Kafka    {kafka.bootstrap}", markup=False)
+            console.print(f"gateway  {hub.gateway}/in/CONNECTION", markup=False)
+            console.print(f"logs     {hub.logs}", markup=False)
+            console.print("Next: unsilo connections list, send, tail, status. Ctrl-C stops everything.", markup=False)
         while not stopping.asked:
             hub.watch()
             time.sleep(WATCH_SECONDS)

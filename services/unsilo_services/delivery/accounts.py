@@ -50,13 +50,16 @@ class Accounts:
             connection = connection_of(section, from_environment)
         except (SecretUnavailable, ValidationError):
             return  # told where its commands are refused
-        self._asked[name] = self._lanes.ask(connector_of(section).whoami(connection))
+        self._asked[name] = self._lanes.ask(name, connector_of(section).whoami(connection))
 
     def _answered(self, name: str, answer: "Future[Any]", configuration: Configuration) -> None:
         try:
             accounts = [str(account) for account in answer.result()]
         except (Refused, Postponed) as error:
             log.warning("connection %s does not say who we are there, so its echoes wait: %s", name, error)
+            return
+        except Exception as error:  # a fault of the connector must not stop other connections
+            log.error("connection %s cannot be asked who we are there: %s", name, type(error).__name__)
             return
         if sorted(accounts) != sorted(configuration.accounts.get(name, ())) or name not in configuration.accounts:
             try:

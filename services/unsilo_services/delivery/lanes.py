@@ -7,52 +7,57 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Hashable
 from concurrent.futures import Future
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
-from tenacity import AsyncRetrying, RetryCallState, RetryError, retry_if_exception_type, stop_after_delay
+from tenacity import AsyncRetrying, RetryCallState, RetryError, retry_if_exception_type
 from tenacity.wait import wait_random_exponential
-from unsilo_connectors.actions import Action, Command, Postponed, Refused, Target
-from unsilo_connectors.contract import Connection, Connector
+from unsilo_connectors.actions import Command, Postponed, Refused
 
+from ..errors import where
 from ..metrics import DELIVERY_ATTEMPTS, DELIVERY_SECONDS
 from .calls import carry_out, client
+from .jobs import Job
 from .outcomes import Done, Failed, Outcome
 
 log = logging.getLogger(__name__)
 
 CONCURRENT_CALLS = 8  # for each connection
-GIVEN_UP_AFTER = timedelta(hours=24)
 _FIRST_WAIT_SECONDS = 0.5
 _LONGEST_WAIT_SECONDS = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One command, ready to be carried out."""
-
-    connection: Connection[Any]
-    connector: Connector[Any, Any]
-    action: Action
-    arguments: Any
-    key: str
-    target: Target | None
-    aggregate: bytes
-    repeated: bool
-    trace: Mapping[str, str]
 
 
 @dataclass(slots=True)
 class _Lane:
     """One connection: how many calls at once, and until when it is to be quiet."""
 
-    slots: asyncio.Semaphore
+    http: httpx.AsyncClient = field(default_factory=lambda: client(CONCURRENT_CALLS))
+    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONCURRENT_CALLS))
     quiet_until: float = 0.0
     last: dict[bytes, "asyncio.Task[None]"] = field(default_factory=dict)
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """A slot, once the connection is no longer quiet: it may have become so while the slot was waited for."""
+        while True:
+            await self.slots.acquire()
+            left = self.quiet_until - time.monotonic()
+            if left <= 0:
+                break
+            self.slots.release()
+            await asyncio.sleep(left)
+        try:
+            yield
+        finally:
+            self.slots.release()
+
+    def be_quiet(self, pause: timedelta) -> None:
+        self.quiet_until = max(self.quiet_until, time.monotonic() + pause.total_seconds())
 
 
 class Lanes:
@@ -62,44 +67,49 @@ class Lanes:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="calls", daemon=True)
         self._lanes: dict[str, _Lane] = {}
+        self._tasks: dict[Hashable, asyncio.Task[None]] = {}
         self._calling: set[asyncio.Task[None]] = set()
-        self._http: httpx.AsyncClient | None = None
+        self._ending: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
         """Starts the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends the thread; calls that are still out are abandoned."""
+        """Ends the thread. Calls that are still out are abandoned: drain them first."""
+        self._across(self._close()).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5)
+        self._thread.join(10)
+        self._loop.close()
 
-    def submit(self, job: Job, tell: Callable[[Outcome], None]) -> "Future[asyncio.Task[None]]":
+    def submit(self, name: Hashable, job: Job, tell: Callable[[Outcome], None]) -> None:
         """Carries a job out behind those of the same object. `tell` is called from the lanes' thread, at most once."""
-        return self._across(self._enqueue(job, tell))
+        self._loop.call_soon_threadsafe(self._enqueue, name, job, tell)
 
-    def drain(self, tasks: "list[Future[asyncio.Task[None]]]", seconds: float) -> None:
-        """Waits for the calls that are out, and cancels what only waits for its turn."""
-        self._across(self._drain(tasks, seconds)).result(seconds + 5)
+    def drain(self, names: Collection[Hashable], seconds: float) -> None:
+        """Cancels the jobs that are not calling, and waits for the calls that are out, at most so long."""
+        try:
+            self._across(self._drain(names, seconds)).result(seconds + 5)
+        except TimeoutError:
+            log.error("the calls that are out could not be waited for")
 
-    def ask(self, steps: Any) -> "Future[Any]":
-        """Makes calls outside any lane, once: what they return, or Refused or Postponed."""
-        return self._across(self._ask(steps))
+    def ask(self, connection: str, steps: Any) -> "Future[Any]":
+        """Makes calls outside the order of commands, once: what they return, or Refused or Postponed."""
+        return self._across(self._ask(connection, steps))
 
-    async def _ask(self, steps: Any) -> Any:
-        answer, _ = await carry_out(self._client(), steps, {})
-        return answer
+    def _enqueue(self, name: Hashable, job: Job, tell: Callable[[Outcome], None]) -> None:
+        lane = self._lane(job.connection.id)
+        task = self._loop.create_task(self._run(lane, lane.last.get(job.aggregate), job, tell))
+        lane.last[job.aggregate] = self._tasks[name] = task
 
-    async def _enqueue(self, job: Job, tell: Callable[[Outcome], None]) -> "asyncio.Task[None]":
-        lane = self._lanes.setdefault(job.connection.id, _Lane(asyncio.Semaphore(CONCURRENT_CALLS)))
-        task = asyncio.create_task(self._run(lane, lane.last.get(job.aggregate), job, tell))
-        lane.last[job.aggregate] = task
-        task.add_done_callback(lambda done: self._forget(lane, job.aggregate, done))
-        return task
+        def forget(done: "asyncio.Task[None]") -> None:
+            self._ending.discard(done)
+            if self._tasks.get(name) is done:
+                del self._tasks[name]
+            if lane.last.get(job.aggregate) is done:
+                del lane.last[job.aggregate]
 
-    def _forget(self, lane: _Lane, aggregate: bytes, task: "asyncio.Task[None]") -> None:
-        if lane.last.get(aggregate) is task:
-            del lane.last[aggregate]
+        task.add_done_callback(forget)
 
     async def _run(
         self, lane: _Lane, before: "asyncio.Task[None] | None", job: Job, tell: Callable[[Outcome], None]
@@ -111,7 +121,9 @@ class Lanes:
     async def _until_settled(self, lane: _Lane, job: Job) -> Outcome:
         try:
             async for attempt in AsyncRetrying(
-                retry=retry_if_exception_type(Postponed), wait=_pause, stop=stop_after_delay(GIVEN_UP_AFTER)
+                retry=retry_if_exception_type(Postponed),
+                wait=_pause,
+                stop=lambda state: datetime.now(UTC) >= job.until,
             ):
                 with attempt:
                     repeated = job.repeated or attempt.retry_state.attempt_number > 1
@@ -121,53 +133,77 @@ class Lanes:
         except RetryError as error:
             return Failed("delivery_timeout", f"{job.connector.name} {error.last_attempt.exception()}")
         except Exception as error:  # a fault of the connector must not stop other commands
-            log.exception("the action of a command of %s failed", job.connection.id)
-            return Failed("delivery_rejected", f"{job.connector.name}: {type(error).__name__} in its action")
+            why = f"{job.connector.name}: {where(error)}"
+            log.error("the action of a command of %s failed: %s", job.connection.id, why)
+            return Failed("delivery_rejected", why)
         raise AssertionError("an attempt ends in one of these ways")
 
     async def _attempt(self, lane: _Lane, job: Job, repeated: bool) -> Outcome:
-        while (quiet := lane.quiet_until - time.monotonic()) > 0:
-            await asyncio.sleep(quiet)
-        async with lane.slots:
-            me = asyncio.current_task()
-            assert me is not None  # noqa: S101  # this runs in one
-            self._calling.add(me)
+        async with lane.turn(), self._called():
             started = time.perf_counter()
             command = Command(
                 job.connection, job.key, job.arguments, datetime.now(UTC), target=job.target, repeated=repeated
             )
+            outcome = "refused"
             try:
-                written, last = await carry_out(self._client(), job.action.perform(command), job.trace)
-            except (Refused, Postponed) as error:
-                if isinstance(error, Postponed) and error.whole_connection:
-                    self._quiet(lane, error.retry_after or timedelta(seconds=1))
-                DELIVERY_ATTEMPTS.labels(job.connection.id, type(error).__name__.lower()).inc()
+                written, last = await carry_out(lane.http, job.action.perform(command), job.trace)
+                outcome = "done"
+            except Postponed as error:
+                outcome = "postponed"
+                if error.whole_connection:
+                    lane.be_quiet(error.retry_after or timedelta(seconds=1))
                 raise
             finally:
-                self._calling.discard(me)
-            DELIVERY_ATTEMPTS.labels(job.connection.id, "done").inc()
+                DELIVERY_ATTEMPTS.labels(job.connection.id, outcome).inc()
             DELIVERY_SECONDS.labels(job.connection.id).observe(time.perf_counter() - started)
             pause = None if last is None else job.connector.pause(last)
             if pause is not None:
-                self._quiet(lane, pause)
+                lane.be_quiet(pause)
             return Done(written)
 
-    async def _drain(self, tasks: "list[Future[asyncio.Task[None]]]", seconds: float) -> None:
-        mine = [task.result() for task in tasks if task.done() and not task.cancelled()]
+    @asynccontextmanager
+    async def _called(self) -> AsyncIterator[None]:
+        """While a call is out, its task is not cancelled. Where the task is to end, this attempt is its last."""
+        me = asyncio.current_task()
+        assert me is not None  # noqa: S101  # this runs in one
+        self._calling.add(me)
+        try:
+            yield
+        except Postponed:
+            if me in self._ending:
+                raise asyncio.CancelledError from None
+            raise
+        finally:
+            self._calling.discard(me)
+
+    async def _drain(self, names: Collection[Hashable], seconds: float) -> None:
+        mine = [self._tasks[name] for name in names if name in self._tasks]
         calling = [task for task in mine if task in self._calling]
+        self._ending.update(calling)
         for task in mine:
             if task not in self._calling:
                 task.cancel()
         if calling:
             await asyncio.wait(calling, timeout=seconds)
+        for task in calling:
+            task.cancel()  # another has the command now
 
-    def _quiet(self, lane: _Lane, pause: timedelta) -> None:
-        lane.quiet_until = max(lane.quiet_until, time.monotonic() + pause.total_seconds())
+    async def _ask(self, connection: str, steps: Any) -> Any:
+        answer, _ = await carry_out(self._lane(connection).http, steps, {})
+        return answer
 
-    def _client(self) -> httpx.AsyncClient:
-        if self._http is None:
-            self._http = client()
-        return self._http
+    async def _close(self) -> None:
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        for lane in self._lanes.values():
+            await lane.http.aclose()
+        await asyncio.sleep(0)  # lets what was cancelled end
+
+    def _lane(self, connection: str) -> _Lane:
+        found = self._lanes.get(connection)
+        if found is None:
+            found = self._lanes[connection] = _Lane()
+        return found
 
     def _across(self, coroutine: Coroutine[Any, Any, Any]) -> "Future[Any]":
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)

@@ -1,7 +1,7 @@
 """The decision: which commands follow from one event."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -14,20 +14,26 @@ from unsilo_schemas.envelope import JSON, Envelope
 from unsilo_schemas.identity import entity_id, event_id
 from unsilo_schemas.link import End, Story
 
-from ..kafka import Message, headers_of
-from ..rules import Flow, Intent, Twins, context_of
-from .stories import Act
+from ..kafka import Message, headers_of, recorded_at
+from ..raw_records import REDRIVE_OF
+from ..rules import Flow, Intent, Seen, Twins, context_of
+from ..texts import TextFailed
+from .stories import Act, onward
+
+_MOST_BYTES = 1024 * 1024  # of one command; vendors take far less
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event as flows see it."""
+    """An event as flows take it. A redriven letter is for one flow only: `only` says for which."""
 
     envelope: Envelope
     key: bytes
     data: Mapping[str, Any]
     act: Act
-    only: str | None  # a redriven letter: only the flow that failed
+    refs: tuple[Ref, ...]
+    only: str | None
+    redrive_of: bytes | None
 
     @property
     def entity_id(self) -> str:
@@ -47,57 +53,65 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """A command as it goes to its topic."""
+    """A command as it goes to its topic. `written_to` is the object that it writes to, or tells of if that is new."""
 
     connection: str
     key: bytes
     value: bytes
     headers: list[tuple[str, bytes]]
+    written_to: str
+    creates: bool
 
 
 def read_event(message: Message) -> Event:
-    """An event from its record; ValueError or KeyError where it is none."""
+    """An event from its record; ValueError, KeyError, TypeError or AttributeError where it is none."""
     headers = headers_of(message)
     envelope = Envelope.from_headers(headers)
     data = json.loads(message.value() or b"null")
-    if not isinstance(data, dict):
-        raise ValueError("an event without data")
-    kind = EVENT_TYPES[envelope.type]
-    recorded = envelope.recordedtime or datetime.now(UTC)
-    act = Act(kind.verb, data.get("changed", ()), envelope.authid, int(recorded.timestamp() * 1000))
-    only = next((value.decode() for name, value in headers if name == "dl_flow" and value is not None), None)
-    return Event(envelope, message.key() or b"", data, act, only)
+    entity = data["entity"]
+    recorded = envelope.recordedtime or recorded_at(message)
+    act = Act(
+        verb=EVENT_TYPES[envelope.type].verb,
+        changed=tuple(data.get("changed", ())),
+        actor=envelope.authid,
+        recorded_ms=int(recorded.timestamp() * 1000),
+        marked=bool(entity.get("marker")),
+    )
+    facts = {name: value for name, value in headers if name in ("dl_flow", REDRIVE_OF) and value is not None}
+    only = facts["dl_flow"].decode() if "dl_flow" in facts else None
+    refs = tuple(Ref.model_validate(ref) for ref in entity["refs"][:1])
+    event = Event(envelope, message.key() or b"", data, act, refs, only, facts.get(REDRIVE_OF))
+    if not refs or not isinstance(entity["id"], str):
+        raise ValueError("an entity without identity")
+    return event
 
 
-def route(
-    event: Event, story: Story, flows: Sequence[Flow], twins: Twins, onward: Callable[[Story, str], Story]
-) -> Iterator[tuple[Flow, Intent, Issued]]:
-    """The commands of those flows whose condition holds. Raises TextFailed."""
-    context = context_of(event.envelope.type, event.data)
-    for flow in flows:
-        if flow.holds(context):
-            for number, intent in flow.intents(context, twins):
-                yield flow, intent, _issue(event, onward(story, intent.connection), flow, number, intent)
+def route(event: Event, story: Story, flow: Flow, plain: Callable[[str], str], twins: Twins) -> Iterator[Issued]:
+    """The commands of a flow, if its condition holds. Raises TextFailed, and what `twins` raises."""
+    seen = Seen(context_of(event.envelope.type, event.data), plain)
+    if flow.holds(seen):
+        for number, intent in flow.intents(seen, twins):
+            yield _issue(event, onward(story, intent.connection), flow, number, intent)
 
 
 def _issue(event: Event, story: Story, flow: Flow, number: int, intent: Intent) -> Issued:
     command_id = event_id("command", "\x1f".join((event.envelope.id, flow.id, str(number))))
-    refs = event.data["entity"]["refs"]
+    optional = {} if intent.target is None else {"target": Ref.model_validate(intent.target)}
     data = CommandData(
         flow=flow.id,
         action=intent.action,
         arguments=intent.arguments,
-        mirrors=End(id=event.entity_id, ref=Ref.model_validate(refs[0])),
-        target=None if intent.target is None else Ref.model_validate(intent.target),
+        mirrors=End(id=event.entity_id, ref=event.refs[0]),
+        **optional,
     )
-    key = event.key.decode() if data.target is None else _aggregate(data.target)
-    now = datetime.now(UTC)
+    written_to = event.entity_id if data.target is None else _id_of(data.target)
+    key = event.key.decode() if data.target is None else written_to
     envelope = Envelope(
         id=command_id,
         source="/flows/" + flow.id,
         type=ISSUED,
         subject=f"command/{command_id}",
-        time=now,
+        time=datetime.now(UTC),
         recordedtime=event.envelope.recordedtime,
         datacontenttype=JSON,
         partitionkey=key,
@@ -113,8 +127,13 @@ def _issue(event: Event, story: Story, flow: Flow, number: int, intent: Intent) 
         via=",".join(story.via),
     )
     value = to_json(data.model_dump(mode="json", exclude_unset=True))
-    return Issued(intent.connection, key.encode(), value, envelope.to_headers())
+    if len(value) > _MOST_BYTES:
+        raise TextFailed(f"the command would have {len(value)} bytes: `truncate` what may be long")
+    headers = envelope.to_headers()
+    if event.redrive_of is not None:
+        headers.append((REDRIVE_OF, event.redrive_of))  # a part of the flow may have been carried out before
+    return Issued(intent.connection, key.encode(), value, headers, written_to, data.target is None)
 
 
-def _aggregate(target: Ref) -> str:
+def _id_of(target: Ref) -> str:
     return entity_id(target.connection, target.type, target.id, target.scope or "")

@@ -6,43 +6,66 @@ from typing import Literal
 
 from unsilo_schemas.link import Story
 
-from .links import Write
-
 ECHO_WINDOW_MS = 10_000
 """How long after an event its link may still arrive, and how long after a write the vendor may still speak of it."""
 
+PATIENCE_MS = 300_000
+"""How long after an event its link is waited for while commands are under way that may have caused it."""
+
 HOP_CEILING = 8
 
-_CREATIONS = frozenset({"created", "added", "published", "recorded"})
+CREATIONS = frozenset({"created", "added", "published", "recorded"})
+_DELETION = "/deleted_at"
 
-Verdict = Literal["new", "echo", "wait", "near_miss"]
+Verdict = Literal["echo", "wait", "near_miss"]
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One write of the hub to an object, some time between its command and its link.
+
+    `fields` are what it touched; None says that it created the object.
+    """
+
+    from_ms: int
+    until_ms: int
+    fields: frozenset[str] | None
+    story: Story
 
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """What is known of an event when it is asked whose doing it is."""
+    """What is known of an event when it is asked whose doing it is. `marked`: the object bears a mark of the hub's."""
 
     verb: str
     changed: Sequence[str]
     actor: str | None
     recorded_ms: int
+    marked: bool = False
 
 
 def suspected(act: Act, accounts: Sequence[str] | None, written_to: bool) -> bool:
     """Whether the hub itself may have caused an event: its own account acted, or nobody can tell who did.
 
-    Only in a system that the hub writes to. `accounts` is None while nobody has told the hub who it is there.
+    Where nobody can tell, only in a system that the hub writes to. `accounts` is None while nobody has told the hub who
+    it is there.
     """
-    return written_to and (accounts is None or act.actor is None or act.actor in accounts)
+    if accounts is None or act.actor is None:
+        return written_to
+    return act.actor in accounts
 
 
-def judge(act: Act, writes: Sequence[Write], now_ms: int) -> Verdict:
-    """What a suspected event is: an echo if a write covers it, to be waited for while one may still be told of."""
+def judge(act: Act, writes: Sequence[Write], now_ms: int, unsettled: bool) -> Verdict:
+    """What a suspected event is: an echo if a write covers it, to be waited for while one may still be told of.
+
+    `unsettled` says that commands to its system are under way which were there before it.
+    """
     if any(_covers(write, act) for write in writes):
         return "echo"
-    if now_ms - act.recorded_ms < ECHO_WINDOW_MS:
+    waited = now_ms - act.recorded_ms
+    if waited < ECHO_WINDOW_MS or (unsettled and waited < PATIENCE_MS):
         return "wait"
-    return "near_miss"
+    return "echo" if act.marked else "near_miss"
 
 
 def continued(writes: Sequence[Write], connection: str) -> Story | None:
@@ -67,8 +90,10 @@ def onward(story: Story, connection: str) -> Story:
 
 
 def _covers(write: Write, act: Act) -> bool:
-    if write.fields is None and act.verb in _CREATIONS:
-        return True
-    if abs(act.recorded_ms - write.at_ms) > ECHO_WINDOW_MS:
+    if act.verb in CREATIONS:
+        return write.fields is None
+    if not write.from_ms - ECHO_WINDOW_MS <= act.recorded_ms <= write.until_ms + ECHO_WINDOW_MS:
         return False
+    if act.verb == "deleted":  # which the source may tell without saying what changed
+        return write.fields is not None and _DELETION in write.fields
     return write.fields is None or set(act.changed) <= write.fields

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -37,7 +38,7 @@ def create_app(kafka: Kafka, topics: Topics) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await asyncio.to_thread(follower.start)
-        store = Store(kafka)
+        store = await asyncio.to_thread(Store, kafka)
         state.reception = Reception(follower, store, topics)
         probe = asyncio.create_task(_probe(kafka, state))
         yield
@@ -93,6 +94,7 @@ def run(settings: HubSettings) -> None:
     topics = Topics(settings.topic_prefix)
     kafka.create(topics.fixed())
     log.info("gateway at http://%s:%d/in/", settings.gateway_host, settings.gateway_port)
+    signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it again when all is done: that is no failure
     uvicorn.run(
         create_app(kafka, topics),
         host=settings.gateway_host,

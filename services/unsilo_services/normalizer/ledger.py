@@ -6,6 +6,8 @@ may be deleted at any time. For each raw partition it remembers up to which ledg
 restart or a move only the rest is read.
 """
 
+import logging
+import shutil
 import struct
 import zlib
 from collections.abc import Iterable, Sequence
@@ -18,6 +20,8 @@ from unsilo_schemas.topics import Topic
 from ..kafka import OFFSET_BEGINNING, Kafka, Message, TopicPartition, offset_at
 from ..loop import Outbox, Partition
 from ..metrics import DEDUPLICATION_RESTORED
+
+log = logging.getLogger(__name__)
 
 ID_BYTES = 16
 _CACHE_BYTES = 32 * 1024 * 1024
@@ -32,8 +36,7 @@ class Ledger:
         self._kafka = kafka
         self._topic = topic
         self._horizon = horizon
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        self._store = Rdict(str(folder), _options(), access_type=AccessType.with_ttl(int(horizon.total_seconds())))
+        self._store = _opened(folder, horizon)
         self._fresh: dict[Partition, list[bytes]] = {}
         self._written: dict[Partition, int] = {}
 
@@ -126,6 +129,17 @@ class Ledger:
 
     def _partition_of(self, partition: Partition) -> int:
         return zlib.crc32(_key(partition)) % self._topic.partitions
+
+
+def _opened(folder: Path, horizon: timedelta) -> Rdict:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lifetime = AccessType.with_ttl(int(horizon.total_seconds()))
+    try:
+        return Rdict(str(folder), _options(), access_type=lifetime)
+    except Exception as error:  # the library has no kind of its own; whoever holds the slot is alone in the folder
+        log.warning("the cache in %s cannot be opened and is made anew: %s", folder, error)
+        shutil.rmtree(folder, ignore_errors=True)
+        return Rdict(str(folder), _options(), access_type=lifetime)
 
 
 def _key(partition: Partition) -> bytes:

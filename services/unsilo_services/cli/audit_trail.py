@@ -1,0 +1,58 @@
+"""What the hub noted down about itself: refusals, suppressions, redrives."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from unsilo_connectors.contract import Refusal
+
+from ..audit import REDRIVEN, REJECTED
+from ..kafka import Message, headers_of, recorded_at
+from .hub import Hub, json_value, texts
+from .moments import lasting
+
+SKEWED: tuple[Refusal, ...] = ("too_old", "too_far_ahead")
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """One record of the audit topic."""
+
+    at: datetime
+    type: str
+    connection: str | None
+    facts: Mapping[str, Any]
+
+    @property
+    def skew(self) -> str:
+        """How far a refused request's own time lay from ours; empty where that was not the matter."""
+        seconds = self.facts.get("skew_seconds")
+        if not isinstance(seconds, int | float):
+            return ""
+        return f"{lasting(abs(seconds))} {'behind' if seconds > 0 else 'ahead'}"
+
+
+def noted(hub: Hub, since: datetime | None, *types: str) -> list[Noted]:
+    """What was noted of these types since a moment, the oldest first."""
+    found: list[Noted] = []
+
+    def take(message: Message) -> None:
+        headers = texts(headers_of(message))
+        if headers.get("ce_type") in types:
+            facts = json_value(message)
+            if isinstance(facts, dict):
+                found.append(Noted(recorded_at(message), headers["ce_type"], headers.get("ce_connection"), facts))
+
+    hub.read([hub.topics.audit().name], since, take)
+    return found
+
+
+def refusals(hub: Hub, since: datetime, connection: str) -> list[Noted]:
+    """The deliveries to a connection that the gateway refused since a moment."""
+    return [note for note in noted(hub, since, REJECTED) if note.connection == connection]
+
+
+def redriven(hub: Hub, since: datetime | None) -> dict[str, datetime]:
+    """The dead letters that were put back since a moment, and when they last were."""
+    return {str(note.facts.get("letter")): note.at.astimezone(UTC) for note in noted(hub, since, REDRIVEN)}

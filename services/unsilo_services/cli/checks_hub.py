@@ -1,0 +1,202 @@
+"""Checks of the hub itself: its configuration, its services, its queues, and what it had to refuse."""
+
+import ipaddress
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from statistics import median
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import ValidationError
+
+from ..config_topic import entries
+from ..configuration import SecretUnavailable, connection_of, from_environment
+from .audit_trail import SKEWED
+from .examination import Examination, Finding
+from .letters import REMEDIES
+from .moments import lasting
+from .queues import answers
+
+_LATE_SECONDS = 60.0
+_LOOK_AGAIN_SECONDS = 2.0
+
+
+def configuration(examination: Examination) -> Iterator[Finding]:
+    """Nothing connected, entries of another version, flows that do not compile, secrets that are not there."""
+    hub, found = examination.hub, examination.hub.configuration
+    if not found.connections:
+        yield Finding("look", "nothing is connected", "declare connections in unsilo.yaml and run `unsilo apply`")
+    known = {*entries(found), *(f"accounts/{name}" for name in found.accounts)}
+    unread = sorted(key for key in hub.entries if key not in known)
+    if unread:
+        yield Finding("wrong", f"this version cannot read {', '.join(unread)}", "apply the configuration again")
+    yield from _flows(examination)
+    for name, section in found.connections.items():
+        try:
+            connection_of(section, from_environment)
+        except SecretUnavailable as error:
+            yield Finding(
+                "look", f"connection {name}: {error}, here",
+                "set it where gateway and delivery run; `unsilo send` needs it here",
+            )  # fmt: skip
+        except ValidationError:
+            yield Finding("wrong", f"connection {name}: its settings do not hold", "`unsilo check` says where")
+
+
+def _flows(examination: Examination) -> Iterator[Finding]:
+    from ..rules import Flow, RuleBroken  # brings CEL along, which takes a third of a second
+
+    found = examination.hub.configuration
+    for section in found.flows.values():
+        try:
+            Flow(section, found)
+        except RuleBroken as broken:
+            place = ".".join(map(str, broken.path))
+            yield Finding(
+                "wrong", f"flow {section.id} does nothing: {place} {broken.problem}",
+                "mend it in unsilo.yaml, `unsilo check` it, and apply it",
+            )  # fmt: skip
+
+
+def accounts(examination: Examination) -> Iterator[Finding]:
+    """Connections that flows write to, where nobody has told the hub who it is."""
+    found = examination.hub.configuration
+    for name in sorted({step.deliver for section in found.flows.values() for step in section.do}):
+        if name in found.connections and name not in found.accounts:
+            yield Finding(
+                "wrong",
+                f"connection {name}: the hub does not know its own account there, so every event from there waits",
+                "see that delivery runs with its token, and what its log says; or set own_accounts in unsilo.yaml",
+            )
+
+
+def gateway(examination: Examination) -> Iterator[Finding]:
+    """A gateway that does not answer, and a public address that vendors cannot use."""
+    local = next(item for item in examination.services if item.address)
+    if not local.workers:
+        yield Finding(
+            "wrong", f"no gateway answers at {local.address}: deliveries are refused, vendors try again for a while",
+            "start one with `unsilo up` or `unsilo run gateway`; elsewhere, set UNSILO_GATEWAY_HOST and _PORT",
+        )  # fmt: skip
+    public = examination.hub.configuration.hub.public_url
+    url = urlsplit(public)
+    remedy = "set hub.public_url in unsilo.yaml to the https address that vendors call, and apply it"
+    if _is_private(url.hostname or ""):
+        yield Finding("look", f"public_url is {public}: vendors out there cannot reach it", remedy)
+    elif url.scheme != "https":
+        yield Finding("look", f"public_url is {public}: deliveries travel in the clear", remedy)
+    elif not answers(public):
+        yield Finding("look", f"no gateway answers at {public}, from here", "look at what stands before the gateway")
+
+
+def _is_private(host: str) -> bool:
+    if host == "localhost" or host.endswith((".localhost", ".local", ".internal")):
+        return True
+    try:
+        return not ipaddress.ip_address(host).is_global
+    except ValueError:
+        return "." not in host
+
+
+def workers(examination: Examination) -> Iterator[Finding]:
+    """Services that nobody works for."""
+    lag: Counter[str] = Counter()
+    for depth in examination.depths.values():
+        lag[depth.service] += depth.lag
+    for service in examination.services:
+        if not service.workers and not service.address:
+            waits = f"; {lag[service.name]} records wait for it" if lag[service.name] else ""
+            yield Finding(
+                "wrong", f"{service.name}: no worker{waits}", f"start one with `unsilo run {service.name}`"
+            )
+
+
+def queues(examination: Examination) -> Iterator[Finding]:
+    """Queues that are behind though somebody works on them."""
+    working = {service.name for service in examination.services if service.workers}
+    late = [
+        depth
+        for depth in examination.depths.values()
+        if depth.service in working and depth.waits(examination.now) > _LATE_SECONDS
+    ]
+    if not late:
+        return
+    time.sleep(_LOOK_AGAIN_SECONDS)
+    after = examination.measure()
+    for before in late:
+        now = after.get(before.topic, before)
+        trend = "growing" if now.lag > before.lag else "shrinking" if now.lag < before.lag else "standing"
+        where = f"{before.queue} of {before.connection}" if before.connection else before.queue
+        remedy = f"give {before.service} more workers (`unsilo run {before.service} --workers 2`), and see its log"
+        if before.service == "delivery":
+            remedy = "that system is slow, away, or asks us to wait: see delivery's log"
+        yield Finding(
+            "look" if trend == "shrinking" else "wrong",
+            f"{where}: {now.lag} wait, the oldest for {lasting(before.waits(examination.now))}, {trend}",
+            remedy,
+        )
+
+
+def letters(examination: Examination) -> Iterator[Finding]:
+    """Dead letters of late."""
+    counts = Counter((item.consumer, item.connection, item.reason) for item in examination.letters)
+    for (consumer, connection, reason), count in counts.most_common():
+        chosen = f"--consumer {consumer} --reason {reason}" + (f" --connection {connection}" if connection else "")
+        mended = REMEDIES.get(reason, "see what it says")  # type: ignore[call-overload]  # a later version's reasons too
+        yield Finding(
+            "wrong",
+            f"{count} dead letters of {connection or 'no connection'} in {consumer}: {reason}",
+            f"{mended}; then `unsilo dead redrive {chosen}`",
+        )
+
+
+def senders(examination: Examination) -> Iterator[Finding]:
+    """Connections never heard from, and deliveries that were refused."""
+    hub = examination.hub
+    heard: Counter[str] = Counter()
+    places = hub.places(hub.topics.raw(name).name for name in hub.configuration.connections)
+    for (topic, _), end in (hub.kafka.end_offsets(places) if places else {}).items():
+        heard[topic] += end
+    for name in hub.configuration.connections:
+        if not heard[hub.topics.raw(name).name]:
+            yield Finding(
+                "look", f"connection {name} has never been heard from",
+                f"enter the address of `unsilo connections show {name}` at the vendor",
+            )  # fmt: skip
+    counts: Counter[tuple[str, str]] = Counter()
+    skews: defaultdict[str, list[float]] = defaultdict(list)
+    for note in examination.refusals:
+        reason = str(note.facts.get("reason"))
+        if reason in SKEWED:
+            skews[note.connection or ""].append(float(note.facts.get("skew_seconds") or 0))
+        else:
+            counts[note.connection or "", reason] += 1
+    yield from _skewed(skews)
+    for (connection, reason), count in counts.most_common():
+        level, remedy = _refused(connection, reason)
+        yield Finding(level, f"{count} deliveries to {connection or 'no connection of ours'} refused: {reason}", remedy)
+
+
+def _skewed(skews: defaultdict[str, list[float]]) -> Iterator[Finding]:
+    for connection, seconds in sorted(skews.items()):
+        middle = median(seconds)
+        side = "behind" if middle > 0 else "ahead of"
+        remedy = "several senders differ alike: set this machine's clock (NTP)" if len(skews) > 1 else (
+            "compare the gateway's clock with NTP; if it is right, the sender's is wrong, or it sends old ones again"
+        )  # fmt: skip
+        yield Finding(
+            "wrong",
+            f"{len(seconds)} deliveries to {connection} refused: their time is {lasting(abs(middle))} {side} ours",
+            remedy,
+        )
+
+
+def _refused(connection: str, reason: str) -> tuple[Literal["wrong", "look"], str]:
+    if reason == "secret_missing":
+        return "wrong", "set its secret where the gateway runs, and start the gateway again"
+    if not connection:
+        return "look", "a vendor may have an old address: compare with `unsilo connections list`; or it is noise"
+    if reason in ("too_fast", "too_large", "wrong_type"):
+        return "wrong", "the sender is known: raise its limit in unsilo.yaml, or mend its settings at the vendor"
+    return "look", "if it is the vendor: its secret there and ours differ; if not, somebody is knocking"

@@ -1,0 +1,201 @@
+"""What flows knows of past and present writes, in RocksDB on local disk, kept current from the topics that tell.
+
+Every worker follows all of these topics, because an event meets links of any aggregate. The table holds the offsets up
+to which it is current; it may be deleted at any time.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
+
+from rocksdict import Options, Rdict, WriteBatch
+
+from ..kafka import Kafka, KafkaError, KafkaException, Message, TopicPartition
+from ..loop import Partition, partition_of
+
+log = logging.getLogger(__name__)
+
+Take = Callable[[Message, "Changes"], None]
+
+_NEW_TOPIC_SECONDS = 0.5
+
+
+class Changes:
+    """What one record changes in the table: all of it or nothing, together with how far the table is current."""
+
+    def __init__(self, store: Rdict) -> None:
+        self._store = store
+        self._batch = WriteBatch(raw_mode=True)
+
+    def get(self, key: bytes) -> bytes | None:
+        """What the table held before this record."""
+        return self._store.get(key)
+
+    def put(self, key: bytes, value: bytes) -> None:
+        self._batch.put(key, value)
+
+    def delete(self, key: bytes) -> None:
+        self._batch.delete(key)
+
+    def write(self) -> None:
+        self._store.write(self._batch)
+
+
+class Table:
+    """The table. Written by its own thread, read by the loop's."""
+
+    def __init__(self, kafka: Kafka, folder: Path) -> None:
+        self._kafka = kafka
+        self._store = _opened(folder)
+        self._takers: dict[str, Take] = {}
+        self._assigned: set[Partition] = set()
+        self._changed = threading.Condition()
+        self._positions: dict[Partition, int] = {}
+        self._ends: dict[
+            tuple[str, ...], tuple[float, dict[Partition, int]]
+        ] = {}  # when it was asked, and what was answered
+        self._failure: BaseException | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="links", daemon=True)
+        self.version = 0
+        """Grows with every record: what could not be decided before may be decided now."""
+
+    def follow(self, takers: dict[str, Take]) -> None:
+        """Sets which topics are followed, and what takes their records. One that is not there yet is waited for."""
+        self._takers = takers
+
+    def start(self, seconds: float = 120) -> None:
+        """Returns when all that there is has been read; TimeoutError if that takes too long."""
+        self._thread.start()
+        self.catch_up(seconds)
+
+    def catch_up(self, seconds: float = 120) -> None:
+        """Returns when all that was committed before the call has been read; TimeoutError if that takes too long."""
+        partitions = [TopicPartition(*place) for topic in self._takers for place in self._places(topic)]
+        ends = self._kafka.end_offsets(partitions, committed=True) if partitions else {}
+        with self._changed:
+            caught_up = self._changed.wait_for(lambda: self._failure or self._at(ends), seconds)
+        self.check()
+        if not caught_up:
+            raise TimeoutError(f"the links could not be read within {seconds:.0f} s")
+
+    def reached(self, topics: tuple[str, ...], moment: float) -> bool:
+        """Whether all of these topics that was committed before a moment (on the monotonic clock) has been read."""
+        asked_at, ends = self._ends.get(topics, (0.0, {}))
+        if asked_at <= moment:
+            asked_at = time.monotonic()
+            places = [TopicPartition(*at) for topic in topics for at in self._places(topic)]
+            try:
+                ends = self._kafka.end_offsets(places, committed=True)
+            except KafkaException as error:
+                log.warning("links: %s", error.args[0].str())
+                return False
+            self._ends[topics] = asked_at, ends
+        return self._at(ends)
+
+    def check(self) -> None:
+        """Raises what the table's thread has died of: who routes without it takes every echo for somebody's act."""
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self) -> None:
+        """Ends the thread and closes the table."""
+        self._stop.set()
+        self._thread.join(10)
+        self._store.close()
+
+    def get(self, key: bytes) -> bytes | None:
+        """What stands under a key."""
+        return self._store.get(key)
+
+    def keys(self, first: bytes) -> Iterator[bytes]:
+        """All keys from one on, in their order."""
+        return map(_as_bytes, self._store.keys(from_key=first))
+
+    def _at(self, ends: Mapping[Partition, int]) -> bool:
+        return all(self._positions.get(at, -1) >= end for at, end in ends.items())
+
+    def _run(self) -> None:
+        try:
+            self._follow()
+        except BaseException as error:
+            log.error("the links can no longer be followed: %s", type(error).__name__)
+            with self._changed:
+                self._failure = error
+                self._changed.notify_all()
+
+    def _follow(self) -> None:
+        consumer = self._kafka.consumer(enable_partition_eof=True, fetch_wait_max_ms=20)
+        look_again = 0.0
+        while not self._stop.is_set():
+            if time.monotonic() >= look_again and self._takers.keys() - {topic for topic, _ in self._assigned}:
+                look_again = time.monotonic() + _NEW_TOPIC_SECONDS
+                new = {at for topic in self._takers for at in self._places(topic)} - self._assigned
+                if new:
+                    consumer.incremental_assign([TopicPartition(*at, self._checkpoint(at)) for at in new])
+                    self._assigned |= new
+            self._read(consumer.consume(500, 0.05))
+        consumer.close()
+
+    def _read(self, messages: Collection[Message]) -> None:
+        for message in messages:
+            error = message.error()
+            at = partition_of(message)
+            if error is None:
+                self._take(message, at)
+                self._positions[at] = int(message.offset() or 0) + 1
+            elif error.code() == KafkaError._PARTITION_EOF:
+                self._positions[at] = int(message.offset() or 0)
+            else:
+                log.warning("links: %s", error.str())
+        if messages:
+            with self._changed:
+                self.version += 1
+                self._changed.notify_all()
+
+    def _take(self, message: Message, at: Partition) -> None:
+        changes = Changes(self._store)
+        take = self._takers.get(at[0])
+        if take is not None:
+            try:
+                take(message, changes)
+            except Exception as error:  # one record must not stop all that come behind it
+                log.error("%s/%d at offset %s cannot be read: %s", *at, message.offset(), type(error).__name__)
+                changes = Changes(self._store)
+        changes.put(_position_key(at), str(int(message.offset() or 0) + 1).encode())
+        changes.write()
+
+    def _places(self, topic: str) -> list[Partition]:
+        try:
+            return [(topic, number) for number in range(self._kafka.partitions(topic))]
+        except KafkaException as error:
+            log.warning("links: %s", error.args[0].str())
+            return []
+
+    def _checkpoint(self, at: Partition) -> int:
+        found = self._store.get(_position_key(at))
+        return 0 if found is None else int(found)
+
+
+def _as_bytes(key: object) -> bytes:
+    return bytes(key) if isinstance(key, bytes) else b""  # in raw mode they all are
+
+
+def _position_key(at: Partition) -> bytes:
+    return f"o:{at[0]}/{at[1]}".encode()
+
+
+def _opened(folder: Path) -> Rdict:
+    """The table on disk, begun anew where it can no longer be read."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    options = Options(raw_mode=True)
+    options.create_if_missing(True)
+    options.set_max_open_files(64)
+    try:
+        return Rdict(str(folder), options)
+    except Exception as error:
+        log.warning("the cache %s is read anew: it cannot be opened (%s)", folder, type(error).__name__)
+        Rdict.destroy(str(folder), options)
+        return Rdict(str(folder), options)

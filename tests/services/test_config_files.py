@@ -1,0 +1,355 @@
+"""What is said of a wrong `unsilo.yaml`: file, line, field and remedy; and that nothing of it is applied."""
+
+import json
+import textwrap
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from unsilo_services.config_files import ConfigurationRefused, read
+from unsilo_services.config_topic import entries, from_entries
+from unsilo_services.configuration import Configuration
+from unsilo_services.documents import Fault
+
+SECRET = "hunter2-canary"
+GOOD = """\
+hub: {public_url: https://hub.example.org/}
+connections:
+  - id: helpdesk
+    connector: zendesk
+    audience: internal
+    settings: {signing_secret: [{env: NEW}, {file: /run/secrets/old}]}
+flows:
+  - id: to-desk
+    on: ticket.comment.added
+    when: entity.body != ""
+    do:
+      - deliver: helpdesk
+        action: comment
+        to: ticket
+        with: {body: "{{ entity.body }}"}
+"""
+
+
+def write(folder: Path, text: str | bytes, name: str = "unsilo.yaml") -> Path:
+    file = folder / name
+    file.write_bytes(text if isinstance(text, bytes) else textwrap.dedent(text).encode())
+    return file
+
+
+def refused(*paths: Path) -> tuple[Fault, ...]:
+    with pytest.raises(ConfigurationRefused) as refusal:
+        read(paths)
+    return refusal.value.faults
+
+
+def only_fault(folder: Path, text: str | bytes) -> Fault:
+    faults = refused(write(folder, text))
+    assert len(faults) == 1, faults
+    return faults[0]
+
+
+def test_reads_what_is_right(tmp_path: Path) -> None:
+    configuration = read([write(tmp_path, GOOD)])
+    assert configuration.hub.public_url == "https://hub.example.org"
+    assert list(configuration.connections) == ["helpdesk"]
+    assert list(configuration.flows) == ["to-desk"]
+
+
+def test_comes_through_the_topic_as_it_was_with_references_and_no_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NEW", SECRET)
+    configuration = read([write(tmp_path, GOOD)])
+    records = entries(configuration)
+    assert from_entries(records) == configuration
+    assert SECRET.encode() not in b"".join(records.values())
+    assert json.loads(records["connection/helpdesk"])["settings"]["signing_secret"][0] == {"env": "NEW"}
+
+
+def test_an_entry_that_cannot_be_read_is_left_out_and_the_others_hold(tmp_path: Path) -> None:
+    good = entries(read([write(tmp_path, GOOD)]))
+    broken = {"connection/x": b"{", "flow/y": b'{"id": 1}', "hub": b"null", "accounts/z": b"{}", "what/ever": b"\xff"}
+    assert from_entries(
+        {**broken, **{key: value for key, value in good.items() if key != "hub"}}
+    ).connections.keys() == {"helpdesk"}
+
+
+WRONG = {
+    "no section": ("connectoins: []", 1, "connectoins", "there are hub, connections, flows"),
+    "a section that is no list": ("connections: {id: a}", 1, "connections", "must be a list"),
+    "an empty text for a list": ("hub:\nconnections: ''", 2, "connections", "must be a list"),
+    "false for a list": ("flows: false", 1, "flows", "must be a list"),
+    "a hub that is no mapping": ("hub: [1]", 1, "hub", "dictionary"),
+    "an unknown field": ("hub: {publicurl: http://a}", 1, "hub.publicurl", "there are public_url"),
+    "an address that is none": ("hub:\n  public_url: hub.example.org", 2, "hub.public_url", "https?://"),
+    "an item that is no mapping": ("connections:\n - zendesk", 2, "connections.0", "dictionary"),
+    "an item that is null": ("connections:\n -\n", 2, "connections.0", "dictionary"),
+    "no id": ("connections:\n - connector: zendesk\n   settings: {}", 2, "connections.0.id", "is missing"),
+    "an id in Unicode": ("connections:\n - connector: slack\n   id: größe", 3, "connections.0.id", "[a-z0-9]"),
+    "an id in capitals": ("connections:\n - connector: slack\n   id: Chat", 3, "connections.0.id", "[a-z0-9]"),
+    "an id that is a number": ("connections:\n - connector: slack\n   id: 7", 3, "connections.0.id", "string"),
+    "an id that is a path": ("connections:\n - connector: slack\n   id: ../a", 3, "connections.0.id", "[a-z0-9]"),
+    "an id that ends in a line": (
+        'connections:\n - connector: slack\n   id: "a\\n"',
+        3,
+        "connections.0.id",
+        "[a-z0-9]",
+    ),
+    "an id too long": (f"connections:\n - connector: slack\n   id: {'a' * 41}", 3, "connections.0.id", "[a-z0-9]"),
+    "no such connector": ("connections:\n - id: a\n   connector: zendesc", 3, "connections.0.connector", "zendesk"),
+    "no settings": (
+        "connections:\n - id: a\n   connector: slack",
+        2,
+        "connections.0.settings.signing_secret",
+        "missing",
+    ),
+    "a misspelt setting": (
+        "connections:\n - id: a\n   connector: slack\n   settings:\n"
+        "     signing_secret: {env: A}\n     direct_mesages: true",
+        6,
+        "connections.0.settings.direct_mesages",
+        "direct_messages",
+    ),
+    "a rate of nothing": (
+        "connections:\n - id: a\n   connector: slack\n   settings: {signing_secret: {env: A}}\n   rate_per_minute: 0",
+        5,
+        "connections.0.rate_per_minute",
+        "greater than 0",
+    ),
+    "bodies too large for a record": (
+        "connections:\n - id: a\n   connector: slack\n   settings: {signing_secret: {env: A}}\n   max_body_bytes: 9e9",
+        5,
+        "connections.0.max_body_bytes",
+        "less than or equal to",
+    ),
+    "a connection twice": (
+        "connections:\n - {id: a, connector: slack, settings: {signing_secret: {env: A}}}\n"
+        " - {id: a, connector: slack, settings: {signing_secret: {env: A}}}",
+        3,
+        "connections.1.id",
+        "every connection has its own",
+    ),
+    "a key twice": ("hub:\n  public_url: http://a\n  public_url: http://b", 3, "hub.public_url", "a second time"),
+    "a section twice": ("connections: []\nconnections: []", 2, "connections", "a second time"),
+    "a flow without a type": (
+        "flows:\n - {id: a, on: [], do: [{deliver: b, action: c}]}",
+        2,
+        "flows.0.on",
+        "at least 1",
+    ),
+    "a flow on no type": (
+        "flows:\n - id: a\n   on: ticket.ticket.exploded\n   do: [{deliver: b, action: c}]",
+        3,
+        "flows.0.on.0",
+        "ticket.ticket.created",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "line", "field", "remedy"), WRONG.values(), ids=WRONG)
+def test_names_file_line_field_and_remedy(tmp_path: Path, text: str, line: int, field: str, remedy: str) -> None:
+    fault = only_fault(tmp_path, text)
+    assert (fault.file, fault.line, fault.field) == (tmp_path / "unsilo.yaml", line, field)
+    assert remedy in fault.problem
+    assert str(fault).startswith(f"{tmp_path / 'unsilo.yaml'}:{line}: {field}: ")
+
+
+BROKEN: dict[str, tuple[str | bytes, int, str]] = {
+    "an empty file": ("", 1, "must hold the sections hub, connections, flows"),
+    "only a comment": ("# nothing", 1, "must hold the sections"),
+    "a list": ("- a", 1, "must hold the sections"),
+    "a word": ("hello", 1, "must hold the sections"),
+    "a tab": ("hub:\n\tpublic_url: http://a", 2, "'\\t'"),
+    "an open bracket": ("hub: {\nconnections: [", 2, "is not YAML"),
+    "two documents": ("hub:\n---\nhub:", 2, "another document"),
+    "Latin-1": ("hub:\n  # für alle\n".encode("latin-1"), 2, "save it as UTF-8"),
+    "UTF-16": ("hub: {}".encode("utf-16"), 1, "UTF-8"),
+    "a null byte": (b"hub:\n  public_url: http://a\x00", 2, "U+0000"),
+    "a Python object": ("hub:\n  public_url: !!python/object/apply:os.system [ls]", 2, "has a tag"),
+    "a number that is none": ("hub:\n  public_url: !!int abc", 1, "cannot be read"),
+    "a number without end": (f"hub: {{public_url: {'9' * 5000}}}", 1, "cannot be read"),
+    "a key that is a list": ("? [a]\n: b", 1, "a plain word"),
+    "an unknown alias": ("hub: *nobody", 1, "undefined alias"),
+    "brackets without end": ("hub: " + "[" * 100_000, 1, "nested deeper"),
+    "levels without need": ("hub: " + "[" * 60 + "]" * 60, 1, "nested deeper"),
+    "an alias of itself": ("hub: &a [*a]", 1, "nested deeper"),
+    "a merge with itself": ("hub: &a {<<: *a}", 1, "nested deeper"),
+    "aliases that multiply": (
+        "a: &a [x,x,x,x,x,x,x,x,x]\n"
+        + "\n".join(f"{b}: &{b} [{','.join(['*' + a] * 9)}]" for a, b in zip("abcdefgh", "bcdefghi", strict=True)),
+        1,
+        "unfolds to more than",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "line", "problem"), BROKEN.values(), ids=BROKEN)
+def test_says_where_a_file_is_broken(tmp_path: Path, text: str | bytes, line: int, problem: str) -> None:
+    faults = refused(write(tmp_path, text))
+    assert [fault.line for fault in faults if problem in fault.problem] == [line], faults
+
+
+def test_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:
+    assert read([write(tmp_path, b"\xef\xbb\xbf" + GOOD.encode())]).connections
+
+
+def test_plain_values_are_what_yaml_1_2_says(tmp_path: Path) -> None:
+    text = """\
+        connections:
+          - id: a
+            connector: slack
+            settings: {signing_secret: {env: A}}
+            own_accounts: [0042, 12:30, 2026-03-02, yes, 1_000]
+        """
+    accounts = read([write(tmp_path, text)]).connections["a"].own_accounts
+    assert accounts == ("0042", "12:30", "2026-03-02", "yes", "1_000")
+
+
+def test_says_everything_that_is_wrong_in_all_files_at_once(tmp_path: Path) -> None:
+    write(tmp_path, "hub: {public_url: ftp://a}\nconnections:\n - {id: A, connector: slack}", "a.yaml")
+    write(tmp_path, "connections:\n - {id: b, connector: nothing}\nflow: []", "b.yml")
+    write(tmp_path, "\t", "c.yaml")
+    write(tmp_path, "\t", "ignored.txt")
+    faults = refused(tmp_path)
+    assert [(fault.file.name, fault.line, fault.field) for fault in faults] == [
+        ("c.yaml", 1, ""),
+        ("a.yaml", 1, "hub.public_url"),
+        ("a.yaml", 3, "connections.0.id"),
+        ("b.yml", 3, "flow"),
+        ("b.yml", 2, "connections.0.connector"),
+    ]
+
+
+def test_a_key_that_stands_twice_hides_no_other_fault(tmp_path: Path) -> None:
+    faults = refused(write(tmp_path, "hub: {}\nhub: {public_url: ftp://a}\nconnections: [{}]"))
+    assert [fault.field for fault in faults] == ["hub", "hub.public_url", "connections.0.id", "connections.0.connector"]
+
+
+def test_several_files_and_folders_are_one_configuration(tmp_path: Path) -> None:
+    folder = tmp_path / "connections"
+    folder.mkdir()
+    connection = "connections: [{{id: {}, connector: slack, settings: {{signing_secret: {{env: A}}}}}}]"
+    for name in ("a", "b"):
+        write(folder, connection.format(name), f"{name}.yaml")
+    hub = write(tmp_path, "hub: {public_url: http://a}", "hub.yaml")
+    flow = "flows: [{id: f, on: social.post.published, do: [{deliver: c, action: post, with: {channel: x, text: y}}]}]"
+    write(tmp_path, connection.format("c").replace("id:", "audience: internal, id:") + f"\n{flow}", "c.yaml")
+    configuration = read([folder, hub, tmp_path / "c.yaml"])
+    assert sorted(configuration.connections) == ["a", "b", "c"]
+    assert configuration.hub.public_url == "http://a"
+    assert list(configuration.flows) == ["f"]
+
+
+def test_a_file_that_is_named_twice_is_read_once(tmp_path: Path) -> None:
+    file = write(tmp_path, GOOD)
+    (tmp_path / "link.yml").symlink_to(file)
+    assert read([file, tmp_path, file]).connections.keys() == {"helpdesk"}
+
+
+def test_two_files_with_a_hub_are_one_too_many(tmp_path: Path) -> None:
+    write(tmp_path, "hub: {}", "a.yaml")
+    write(tmp_path, "connections: []\nhub: {}", "b.yaml")
+    (fault,) = refused(tmp_path)
+    assert (fault.file.name, fault.line, fault.field) == ("b.yaml", 2, "hub")
+
+
+def test_the_same_connection_in_two_files_is_one_too_many(tmp_path: Path) -> None:
+    write(tmp_path, GOOD, "a.yaml")
+    write(tmp_path, "\n" + GOOD[GOOD.index("connections") : GOOD.index("flows")], "b.yaml")
+    (fault,) = refused(tmp_path)
+    assert (fault.file.name, fault.line, fault.field) == ("b.yaml", 3, "connections.0.id")
+
+
+def test_says_which_path_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "folder.yaml").mkdir()
+    faults = refused(tmp_path / "missing.yaml", tmp_path / "empty", tmp_path / "odd")
+    assert [(fault.file.name, fault.problem) for fault in faults] == [
+        ("missing.yaml", "does not exist"),
+        ("empty", "has no .yaml file in it"),
+        ("folder.yaml", "cannot be read: Is a directory"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        SECRET,
+        f'"{SECRET}"',
+        f"*{SECRET}",
+        f"&{SECRET}",
+        f"!{SECRET}",
+        f"!!{SECRET} x",
+        f"[{SECRET}]",
+        f"[{{env: A}}, {SECRET}]",
+        f"{{value: {SECRET}}}",
+        f"{{env: A, file: {SECRET}}}",
+        f"{{file: [{SECRET}]}}",
+        f"'{SECRET}",
+        f'"{SECRET}\\q"',
+        f"%{SECRET}",
+        f"@{SECRET}",
+        f"`{SECRET}`",
+        f"{SECRET}: x",
+        f"|{SECRET}",
+        f"{{{{ {SECRET} }}}}",
+    ],
+)
+def test_never_shows_a_secret_that_was_written_where_its_reference_belongs(tmp_path: Path, secret: str) -> None:
+    text = f"connections:\n - id: a\n   connector: slack\n   settings:\n     signing_secret: {secret}\n"
+    faults = refused(write(tmp_path, text))
+    assert all(SECRET not in str(fault) for fault in faults), faults
+    assert all(fault.line in (5, 6) for fault in faults), faults
+
+
+def test_a_secret_in_the_place_of_a_reference_is_told_what_to_write(tmp_path: Path) -> None:
+    text = f"connections:\n - id: a\n   connector: slack\n   settings:\n     signing_secret: {SECRET}\n"
+    fault = only_fault(tmp_path, text)
+    assert fault.field.startswith("connections.0.settings.signing_secret")
+    assert "{env: NAME} or {file: PATH}" in fault.problem
+
+
+TREES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+DOCUMENTS = st.fixed_dictionaries(
+    {},
+    optional={
+        "hub": TREES,
+        "connections": TREES
+        | st.lists(
+            st.fixed_dictionaries(
+                {"id": TREES | st.just("a"), "connector": TREES | st.sampled_from(["slack", "zendesk"])},
+                optional={"settings": TREES, "partitions": TREES, "own_accounts": TREES, "audience": TREES},
+            ),
+            max_size=2,
+        ),
+        "flows": TREES
+        | st.lists(
+            st.fixed_dictionaries({"id": TREES, "on": TREES, "do": TREES}, optional={"when": TREES}), max_size=2
+        ),
+    },
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(DOCUMENTS)
+def test_whatever_is_written_is_read_or_refused_with_a_line(tmp_path: Path, document: object) -> None:
+    try:
+        read([write(tmp_path, json.dumps(document))])
+    except ConfigurationRefused as refusal:
+        assert all(fault.line >= 1 and fault.problem for fault in refusal.faults)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.binary(max_size=60) | st.text(alphabet=" \n\t-:{}[]&*!|>'\"%@`#,?<ab1", max_size=60).map(str.encode))
+def test_whatever_bytes_a_file_holds_it_is_read_or_refused(tmp_path: Path, content: bytes) -> None:
+    try:
+        assert isinstance(read([write(tmp_path, content)]), Configuration)
+    except ConfigurationRefused as refusal:
+        assert all(fault.line >= 1 and fault.problem for fault in refusal.faults)

@@ -1,0 +1,369 @@
+"""The transactional loop with faults put in where Kafka would show them only by luck."""
+
+import threading
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from unsilo_schemas.topics import Topic
+from unsilo_services.broker.local import LocalKafka
+from unsilo_services.kafka import Kafka, KafkaError, KafkaException, Message, Producer, TopicPartition
+from unsilo_services.loop import Fenced, Outbox, Partition, TransactionalLoop, partition_of
+from unsilo_services.normalizer.ledger import Ledger
+
+from tests.services.running import eventually, running_hub, section
+
+pytestmark = pytest.mark.kafka
+
+
+class Copier:
+    """Copies what it reads, and holds what says so until it is let go. It remembers what it was told."""
+
+    def __init__(self, out: str) -> None:
+        self._out = out
+        self.held: dict[tuple[Partition, int], Message] = {}
+        self.again: list[bytes] = []
+        self.assigned_partitions: list[Partition] = []
+        self.fail: list[BaseException] = []
+        self.let_go = False
+        self.aborts = 0
+
+    def assigned(self, partitions: Sequence[Partition]) -> None:
+        self.assigned_partitions += partitions
+
+    def revoking(self, partitions: Sequence[Partition]) -> None: ...
+
+    def revoked(self, partitions: Sequence[Partition]) -> None:
+        self.held = {place: message for place, message in self.held.items() if place[0] not in partitions}
+
+    def paused(self) -> Collection[str]:
+        return ()
+
+    def due(self) -> bool:
+        return self.let_go and bool(self.held)
+
+    def process(self, records: Sequence[Message], outbox: Outbox) -> None:
+        if self.let_go:
+            for place, message in self.held.items():
+                outbox.put(self._out, message.value(), message.key(), [])
+                outbox.finish(*place)
+            self.held.clear()
+        for message in records:
+            place = (partition_of(message), int(message.offset() or 0))
+            if outbox.again(*place):
+                self.again.append(message.value() or b"")
+            if (message.value() or b"").startswith(b"hold") and not self.let_go:
+                outbox.hold(*place)
+                self.held[place] = message
+            else:
+                outbox.put(self._out, message.value(), message.key(), [])
+        if self.fail:
+            raise self.fail.pop()
+
+    def committed(self) -> None: ...
+
+    def aborted(self) -> None:
+        self.held.clear()
+        self.aborts += 1
+
+
+class Bench:
+    """An input, an output, and loops between them."""
+
+    def __init__(self, kafka: Kafka, prefix: str) -> None:
+        self.kafka = kafka
+        self.prefix = prefix
+        self.source = Topic(f"{prefix}.raw.in", "none", 2, "delete", timedelta(days=1))
+        self.other = Topic(f"{prefix}.raw.other", "none", 1, "delete", timedelta(days=1))
+        self.out = Topic(f"{prefix}.out", "none", 1, "delete", timedelta(days=1))
+        kafka.create([self.source, self.other, self.out])
+        self.topics = [self.source.name]
+
+    def write(self, *values: bytes, topic: Topic | None = None) -> None:
+        producer = self.kafka.producer()
+        for value in values:
+            producer.produce((topic or self.source).name, value, value)
+        assert producer.flush(30) == 0
+
+    def read(self) -> list[bytes]:
+        found: list[bytes] = []
+        self.kafka.read_to_end([TopicPartition(self.out.name, 0)], lambda message: found.append(message.value() or b""))
+        return found
+
+    def loop(self, step: Any, slot: str = "a", kind: type[TransactionalLoop] = TransactionalLoop) -> TransactionalLoop:
+        return kind(self.kafka, "copier", self.prefix, slot, lambda: list(self.topics), step, poll_seconds=0.02)
+
+    def wrote(self, *values: bytes) -> None:
+        """Returns when the output holds these and no more."""
+        eventually(lambda: len(self.read()) >= len(values), f"{len(values)} records")
+        assert sorted(self.read()) == sorted(values)
+
+
+@pytest.fixture
+def bench(kafka_bootstrap: str, topic_prefix: str) -> Bench:
+    return Bench(Kafka({"bootstrap.servers": kafka_bootstrap}), topic_prefix)
+
+
+@contextmanager
+def running(loop: TransactionalLoop) -> Iterator[list[BaseException]]:
+    """Runs a loop in a thread of its own; gives what it ended with."""
+    ended: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            loop.run()
+        except BaseException as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield ended
+    finally:
+        loop.stop()
+        thread.join(60)
+        assert not thread.is_alive()
+
+
+class Doubtful:
+    """A real producer, the outcome of whose first commit is not told."""
+
+    def __init__(self, producer: Producer, commits: bool) -> None:
+        self._producer = producer
+        self._commits = commits
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._producer, name)
+
+    def commit_transaction(self, timeout: float) -> None:
+        if self._commits:
+            self._producer.commit_transaction(timeout)
+        else:
+            self._producer.flush(timeout)
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+
+
+def doubtful(commits: bool, faults: int = 1) -> type[TransactionalLoop]:
+    """A loop whose first producers leave it in doubt."""
+    left = [faults]
+
+    class Loop(TransactionalLoop):
+        def _new_producer(self) -> Producer:
+            producer = super()._new_producer()
+            if not left[0]:
+                return producer
+            left[0] -= 1
+            return Doubtful(producer, commits)  # type: ignore[return-value]  # it does what that does
+
+    return Loop
+
+
+@pytest.mark.parametrize("commits", [True, False])
+def test_a_commit_whose_outcome_is_unknown_happens_once(bench: Bench, commits: bool) -> None:
+    step = Copier(bench.out.name)
+    bench.write(b"1", b"2", b"3")
+    with running(bench.loop(step, kind=doubtful(commits, faults=2))) as ended:
+        bench.wrote(b"1", b"2", b"3")
+        bench.write(b"4")
+        bench.wrote(b"1", b"2", b"3", b"4")
+    assert ended == []
+    assert step.aborts == 2
+
+
+def test_remembers_what_an_unknown_commit_had_committed(bench: Bench, tmp_path: Path) -> None:
+    ledger_topic = Topic(f"{bench.prefix}.ledger", "none", 1, "delete", timedelta(days=1))
+    bench.kafka.create([ledger_topic])
+    ledger = Ledger(bench.kafka, ledger_topic, tmp_path / "cache", timedelta(days=1))
+
+    class Remembering(Copier):
+        def assigned(self, partitions: Sequence[Partition]) -> None:
+            ledger.restore(partitions)
+
+        def process(self, records: Sequence[Message], outbox: Outbox) -> None:
+            ids = [(message.value() or b"").ljust(16) for message in records]
+            known = ledger.known(ids)
+            for message, id in zip(records, ids, strict=True):
+                if id not in known:
+                    outbox.put(bench.out.name, message.value(), message.key(), [])
+                    ledger.record(partition_of(message), [id], outbox)
+
+        def committed(self) -> None:
+            ledger.committed()
+
+        def aborted(self) -> None:
+            ledger.aborted()
+
+    with running(bench.loop(Remembering(bench.out.name), kind=doubtful(commits=True))):
+        bench.write(b"1", b"2", b"3")
+        bench.wrote(b"1", b"2", b"3")
+        bench.write(b"1", b"2", b"3", b"4")
+        bench.wrote(b"1", b"2", b"3", b"4")
+    ledger.close()
+
+
+@pytest.mark.parametrize("code", [KafkaError._TIMED_OUT, KafkaError.INVALID_TXN_STATE, KafkaError.UNKNOWN_MEMBER_ID])
+def test_what_a_failed_transaction_held_comes_again(bench: Bench, code: int) -> None:
+    step = Copier(bench.out.name)
+    step.fail.append(KafkaException(KafkaError(code)))
+    bench.write(b"1", b"2", b"3")
+    with running(bench.loop(step)) as ended:
+        bench.wrote(b"1", b"2", b"3")
+    assert ended == []
+    assert step.aborts == 1
+
+
+def test_a_step_that_fails_ends_the_worker_and_commits_nothing(bench: Bench) -> None:
+    step = Copier(bench.out.name)
+    step.fail.append(ZeroDivisionError())
+    bench.write(b"1", b"2")
+    with running(bench.loop(step)) as ended:
+        eventually(lambda: bool(ended), "it to end")
+    assert isinstance(ended[0], ZeroDivisionError)
+    with running(bench.loop(Copier(bench.out.name))):
+        bench.wrote(b"1", b"2")
+
+
+def test_of_two_processes_with_one_name_the_older_ends_and_says_why(bench: Bench) -> None:
+    with running(bench.loop(Copier(bench.out.name))) as ended:
+        bench.write(b"1")
+        bench.wrote(b"1")
+        with running(bench.loop(Copier(bench.out.name))) as others:
+            eventually(lambda: len(bench.kafka.members(f"{bench.prefix}.copier")) == 2, "both in the group")
+            sent = 1
+            while not ended:
+                bench.write(b"%d" % (sent := sent + 1))
+                eventually(lambda: len(bench.read()) >= sent or bool(ended))  # within this turn
+            bench.wrote(*(b"%d" % number for number in range(1, sent + 1)))
+        assert others == []
+    assert isinstance(ended[0], Fenced)
+    assert "UNSILO_INSTANCE" in str(ended[0])
+
+
+def test_what_is_held_comes_again_after_a_restart_and_nothing_else_does(bench: Bench) -> None:
+    bench.write(b"hold 1", b"2", b"hold 3", b"4", b"hold 5", b"6")
+    with running(bench.loop(Copier(bench.out.name))):
+        bench.wrote(b"2", b"4", b"6")
+    step = Copier(bench.out.name)
+    with running(bench.loop(step)) as ended:
+        eventually(lambda: len(step.held) == 3, "what was held")
+        assert sorted(step.again) == [b"hold 1", b"hold 3", b"hold 5"]
+        bench.write(b"7")
+        bench.wrote(b"2", b"4", b"6", b"7")
+        step.let_go = True
+        bench.wrote(b"2", b"4", b"6", b"7", b"hold 1", b"hold 3", b"hold 5")
+    assert ended == []
+    with running(bench.loop(Copier(bench.out.name))):
+        bench.write(b"8")
+        bench.wrote(b"2", b"4", b"6", b"7", b"8", b"hold 1", b"hold 3", b"hold 5")
+
+
+def test_what_is_held_comes_again_after_a_failure(bench: Bench) -> None:
+    step = Copier(bench.out.name)
+    bench.write(b"hold 1", b"2")
+    with running(bench.loop(step)) as ended:
+        eventually(lambda: len(step.held) == 1 and bench.read() == [b"2"], "one to be held")
+        step.fail.append(KafkaException(KafkaError(KafkaError._TIMED_OUT)))
+        bench.write(b"3")
+        bench.wrote(b"2", b"3")
+        eventually(lambda: len(step.held) == 1, "it to be held again")
+        step.let_go = True
+        bench.wrote(b"2", b"3", b"hold 1")
+    assert ended == []
+
+
+def test_a_held_record_moves_with_its_partition(bench: Bench) -> None:
+    first, second = Copier(bench.out.name), Copier(bench.out.name)
+    bench.write(*(b"hold %d" % number for number in range(20)), b"20")
+    with running(bench.loop(first, "a")):
+        eventually(lambda: len(first.held) == 20, "all to be held")
+        with running(bench.loop(second, "b")):
+            eventually(lambda: second.held and len(first.held) + len(second.held) == 20, "some to move")
+            first.let_go = second.let_go = True
+            bench.wrote(b"20", *(b"hold %d" % number for number in range(20)))
+
+
+def test_a_topic_that_is_dropped_and_comes_back_is_read_from_where_it_was(bench: Bench) -> None:
+    step = Copier(bench.out.name)
+    bench.topics.append(bench.other.name)
+    with running(bench.loop(step)) as ended:
+        bench.write(b"1", topic=bench.other)
+        bench.wrote(b"1")
+        for number in range(2, 12):
+            bench.topics.remove(bench.other.name)
+            bench.write(b"%d" % number, topic=bench.other)
+            bench.topics.append(bench.other.name)
+        bench.wrote(*(b"%d" % number for number in range(1, 12)))
+    assert ended == []
+
+
+def test_records_of_a_dropped_topic_stay_where_they_are(bench: Bench) -> None:
+    busy, go_on = threading.Event(), threading.Event()
+
+    class Slow(Copier):
+        def process(self, records: Sequence[Message], outbox: Outbox) -> None:
+            super().process(records, outbox)
+            if any(message.value() == b"slow" for message in records):
+                busy.set()
+                assert go_on.wait(30)
+
+    bench.topics.append(bench.other.name)
+    group = f"{bench.prefix}.copier"
+    with running(bench.loop(Slow(bench.out.name))) as ended:
+        bench.write(b"1", topic=bench.other)
+        bench.wrote(b"1")
+        bench.write(b"slow")
+        assert busy.wait(30)
+        bench.write(b"2", topic=bench.other)  # fetched before its topic is dropped
+        bench.topics.remove(bench.other.name)
+        go_on.set()
+        eventually(lambda: bench.other.name not in str(bench.kafka.members(group)), "it to be given back")
+        bench.write(b"3")
+        bench.wrote(b"1", b"slow", b"3")
+        where = TopicPartition(bench.other.name, 0)
+        assert bench.kafka.committed(group, [where]) == {(bench.other.name, 0): 1}
+    assert ended == []
+
+
+def test_asks_again_while_what_is_remembered_cannot_be_read(bench: Bench) -> None:
+    faults = [KafkaException(KafkaError(KafkaError._TIMED_OUT))] * 2
+
+    class Forgetful(Copier):
+        def assigned(self, partitions: Sequence[Partition]) -> None:
+            if faults:
+                raise faults.pop()
+            super().assigned(partitions)
+
+    step = Forgetful(bench.out.name)
+    bench.write(b"1")
+    with running(bench.loop(step)) as ended:
+        bench.wrote(b"1")
+    assert ended == []
+    assert len(step.assigned_partitions) == 2
+
+
+def test_more_may_be_held_than_an_offset_can_say(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [(b"hold %d" if number % 7 in (0, 3, 4) else b"%d") % number for number in range(9000)]
+    step = Copier(bench.out.name)
+    bench.write(*names)
+    with running(bench.loop(step)) as ended:
+        free = [name for name in names if not name.startswith(b"hold")]
+        bench.wrote(*free)
+    assert ended == []
+    again = Copier(bench.out.name)
+    again.let_go = True
+    with running(bench.loop(again)) as ended:
+        eventually(lambda: set(bench.read()) == set(names), "all of them")
+    assert ended == []
+
+
+def test_a_worker_ends_in_order_while_kafka_is_away(tmp_path: Path) -> None:
+    with LocalKafka(tmp_path / "kafka") as broker, running_hub(broker.bootstrap, tmp_path) as hub:
+        hub.connect(section("desk", "zendesk"))
+        worker = hub.start("normalizer")
+        group = f"{hub.prefix}.normalizer"
+        eventually(lambda: any(hub.kafka.members(group)), "it to work")
+        broker.stop()
+        assert worker.stop() == 0, worker.said
