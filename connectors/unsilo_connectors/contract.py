@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, JsonValue
-from unsilo_schemas.entity import Actor, ActorRef, Entity, EventType, Ref, Reference
+from unsilo_schemas.entity import Actor, Entity, EventType, Ref, Reference
 from unsilo_schemas.identity import entity_id
 
 from .actions import Action, Call, Response
@@ -74,8 +74,12 @@ class Connection(Generic[SettingsT]):
 
     def ref(self, remote_type: str, remote_id: str, scope: str = "", url: str | None = None) -> Ref:
         """Where an object lives in this connection's system."""
-        optional = {name: text for name, text in (("scope", scope), ("url", url)) if text}
-        return Ref(system=self.system, connection=self.id, type=remote_type, id=remote_id, **optional)
+        known = {"system": self.system, "connection": self.id, "type": remote_type, "id": remote_id}
+        if scope:
+            known["scope"] = scope
+        if url:
+            known["url"] = url
+        return Ref.of(known)
 
     def reference(self, remote_type: str, remote_id: str, scope: str = "", name: str | None = None) -> Reference:
         """Another object, mentioned in passing."""
@@ -90,14 +94,14 @@ class Connection(Generic[SettingsT]):
 
 @lru_cache(maxsize=32_768)  # the same people and companies are mentioned over and over
 def _reference(connection: str, remote_type: str, remote_id: str, scope: str, name: str | None) -> Reference:
-    named = {} if name is None else {"name": name}
-    return Reference(id=entity_id(connection, remote_type, remote_id, scope), remote_id=remote_id, **named)
+    known = {"id": entity_id(connection, remote_type, remote_id, scope), "remote_id": remote_id}
+    return Reference.of(known if name is None else {**known, "name": name})
 
 
 @lru_cache(maxsize=32_768)
 def _actor(connection: str, remote_id: str, name: str | None, kind: str | None) -> Actor:
     known: dict[str, Any] = {key: text for key, text in (("display_name", name), ("kind", kind)) if text is not None}
-    return Actor(ref=ActorRef(connection=connection, id=remote_id), **known)
+    return Actor.of({"ref": {"connection": connection, "id": remote_id}, **known})
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Reading bodies: JSON, forms, and the many ways in which vendors write a moment."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -11,6 +11,9 @@ from .contract import MalformedWebhook
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# What most vendors send, and what Python reads by itself in a fraction of the time.
+_USUAL = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-]\d\d:?\d\d)", re.ASCII)
 _RFC3339_LIKE = re.compile(
     r"(?P<head>\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(?:\.(?P<fraction>\d+))?(?P<zone>Z|[+-]\d\d:?\d\d| UTC)?$",
     re.IGNORECASE,
@@ -20,7 +23,7 @@ _RFC3339_LIKE = re.compile(
 def read_json(body: bytes) -> Any:
     """Any JSON value, integers at any size; MalformedWebhook for what is not JSON, `NaN` and broken UTF-8 included."""
     try:
-        return from_json(body, allow_inf_nan=False)
+        return from_json(body, allow_inf_nan=False, cache_strings="keys")  # names come again and again, values do not
     except ValueError as error:
         raise MalformedWebhook(f"not JSON: {_position(str(error))}") from None
 
@@ -44,7 +47,8 @@ def read_model(model: type[ModelT], body: bytes) -> ModelT:
 def as_model(model: type[ModelT], value: Any) -> ModelT:
     """Part of a decoded body with the fields that a mapping needs; MalformedWebhook as in `read_model`."""
     try:
-        return model.model_validate(value)
+        found: ModelT = model.__pydantic_validator__.validate_python(value)
+        return found
     except ValidationError as error:
         raise MalformedWebhook(describe(error)) from None
 
@@ -64,13 +68,15 @@ def moment(text: str) -> datetime:
     Takes what vendors send: nine or seven digits of fraction (cut to microseconds), an offset without colon, a blank
     for the `T`, no zone at all. MalformedWebhook for anything else.
     """
-    match = _RFC3339_LIKE.match(text)
-    if match is None:
-        raise MalformedWebhook("a time in none of the known notations")
-    zone = (match["zone"] or "Z").strip().upper().replace("UTC", "Z")
     try:
+        if _USUAL.fullmatch(text):
+            return _in_utc(datetime.fromisoformat(text))
+        match = _RFC3339_LIKE.match(text)
+        if match is None:
+            raise MalformedWebhook("a time in none of the known notations")
+        zone = (match["zone"] or "Z").strip().upper().replace("UTC", "Z")
         seconds = datetime.fromisoformat(match["head"].replace(" ", "T") + ("+00:00" if zone == "Z" else zone))
-        return seconds.replace(microsecond=int((match["fraction"] or "0")[:6].ljust(6, "0"))).astimezone(UTC)
+        return _in_utc(seconds.replace(microsecond=int((match["fraction"] or "0")[:6].ljust(6, "0"))))
     except (ValueError, OverflowError):
         raise MalformedWebhook("a time that no calendar has") from None
 
@@ -79,9 +85,16 @@ def epoch(seconds: str | float) -> datetime:
     """A moment in Unix seconds, as number or as decimal text, exact to the microsecond."""
     whole, _, fraction = str(seconds).partition(".")
     try:
-        return datetime.fromtimestamp(int(whole), UTC).replace(microsecond=int(fraction[:6].ljust(6, "0") or "0"))
-    except (ValueError, OverflowError, OSError):
-        raise MalformedWebhook("a time that is not in Unix seconds") from None
+        micros = int(fraction[:6].ljust(6, "0"))
+        if micros >= 0:
+            return _EPOCH + timedelta(seconds=int(whole), microseconds=micros)
+    except (ValueError, OverflowError):
+        pass
+    raise MalformedWebhook("a time that is not in Unix seconds")
+
+
+def _in_utc(time: datetime) -> datetime:
+    return time if time.tzinfo is UTC else time.astimezone(UTC)
 
 
 def _position(message: str) -> str:

@@ -20,9 +20,10 @@ def entity_id(connection: str, remote_type: str, remote_id: str, scope: str = ""
     `scope` is whatever the remote id is unique in where that is less than the connection: a Slack channel for a `ts`.
     """
     parts = (connection, scope, remote_type, remote_id)
-    if any(_SEPARATOR in part for part in parts):  # lengths keep the parts of a forger from running into each other
-        return _uuid5(_ENTITY, _SEPARATOR + _SEPARATOR.join(f"{len(part)}:{part}" for part in parts))
-    return _uuid5(_ENTITY, _SEPARATOR.join(parts))
+    name = _SEPARATOR.join(parts)
+    if name.count(_SEPARATOR) >= len(parts):  # lengths keep the parts of a forger from running into each other
+        name = _SEPARATOR + _SEPARATOR.join(f"{len(part)}:{part}" for part in parts)
+    return _uuid5(_ENTITY, name)
 
 
 def event_id(connection: str, event_key: str) -> str:

@@ -45,9 +45,17 @@ __all__ = [
 
 REQUEST_SECONDS = 10.0
 _GREETING_SECONDS = 1.0
-_LOG_LEVEL = 2  # librdkafka writes to standard error by itself: only what is critical, the rest we say ourselves
+_COMMON: dict[str, str | int | float] = {
+    # librdkafka writes to standard error by itself: only what is critical, the rest we say ourselves.
+    "log_level": 2,
+    # When no broker is left, librdkafka 2.16 otherwise begins anew and forgets those that it knew, but not that one of
+    # them coordinates a group: after a restart of the only broker, requests about groups are never answered again.
+    "metadata.recovery.strategy": "none",
+    "reconnect.backoff.max.ms": 1000,  # ten times that, by default: senders do not wait so long for Kafka to come back
+}
 _MOVING = frozenset({
     KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError.FENCED_LEADER_EPOCH, KafkaError.UNKNOWN_LEADER_EPOCH,
 })  # fmt: skip
 Headers = Sequence[tuple[str, bytes | None]]
 
@@ -102,7 +110,7 @@ class Kafka:
     @cached_property
     def admin(self) -> AdminClient:
         """Kept as long as this object: the answers of a client that is gone never come."""
-        return AdminClient({"log_level": _LOG_LEVEL, **self.options})
+        return AdminClient({**_COMMON, **self.options})
 
     def producer(self, **options: Any) -> Producer:
         """An idempotent producer with acks=all. Options are librdkafka's, with underscores for dots."""
@@ -112,7 +120,7 @@ class Kafka:
                 "acks": "all",
                 "enable.idempotence": True,
                 "compression.type": "lz4",
-                "log_level": _LOG_LEVEL,
+                **_COMMON,
                 **self.options,
                 **_dotted(options),
             }
@@ -130,7 +138,7 @@ class Kafka:
                 "enable.auto.commit": False,
                 "isolation.level": "read_committed",
                 "allow.auto.create.topics": False,
-                "log_level": _LOG_LEVEL,
+                **_COMMON,
                 **self.options,
                 **_dotted(options),
             }
@@ -224,7 +232,11 @@ class Kafka:
         if not request:
             return {}
         answers = self.admin.list_offsets(request, isolation_level=level, request_timeout=REQUEST_SECONDS)
-        return {(tp.topic, tp.partition): future.result().offset for tp, future in answers.items()}
+        try:
+            return {(tp.topic, tp.partition): future.result().offset for tp, future in answers.items()}
+        except KafkaException:
+            self.admin.list_topics(timeout=REQUEST_SECONDS)  # or who leads is asked for again in minutes only
+            raise
 
     def committed(self, group: str, partitions: Sequence[TopicPartition]) -> dict[tuple[str, int], int]:
         """The offsets that a group has committed, 0 where none: lag counts from them, also while nobody consumes."""

@@ -68,6 +68,9 @@ class Outbox(Protocol):
     def again(self, partition: Partition, offset: int) -> bool:
         """Whether a record was held when the last transaction committed: work on it may have begun before."""
 
+    def finished(self, partition: Partition, offset: int) -> bool:
+        """Whether a record is finished already: a transaction may have committed without our being told."""
+
 
 class Step(Protocol):
     """What a service does with records. All of it is called from one thread."""
@@ -370,6 +373,9 @@ class _Transaction:
 
     def again(self, partition: Partition, offset: int) -> bool:
         return offset in self._before[partition].held
+
+    def finished(self, partition: Partition, offset: int) -> bool:
+        return not self._before[partition].wants(offset)
 
     def put(
         self,

@@ -53,8 +53,17 @@ class Process:
         """The configuration as it is now."""
         return self._follower.current
 
-    def run_loop(self, topics: Callable[[], Iterable[str]], step: Step, **options: Any) -> None:
-        """Runs the service's loop until SIGTERM or SIGINT, with health and metrics beside it."""
+    def run_loop(
+        self,
+        topics: Callable[[], Iterable[str]],
+        step: Step,
+        turned_at: Callable[[], float] = time.monotonic,
+        **options: Any,
+    ) -> None:
+        """Runs the service's loop until SIGTERM or SIGINT, with health and metrics beside it.
+
+        `turned_at` is when what works beside the loop last showed that it does, on the monotonic clock.
+        """
         loop = TransactionalLoop(
             self.kafka, self.service, self.settings.topic_prefix, self.slot.name, topics, step, **options
         )
@@ -64,7 +73,7 @@ class Process:
         health = HealthServer(
             host,
             self.settings.health_port,
-            live=lambda: time.monotonic() - loop.turned_at < _STALLED_SECONDS,
+            live=lambda: time.monotonic() - min(loop.turned_at, turned_at()) < _STALLED_SECONDS,
             ready=lambda: loop.turned_at > 0,
         )
         log.info("%s %s: metrics at http://%s:%d/metrics", self.service, self.slot.name, host, health.port)

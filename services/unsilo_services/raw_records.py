@@ -7,6 +7,7 @@ own names. The record's timestamp is when the gateway had it, to the millisecond
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from unsilo_connectors.contract import Connection, Raw
@@ -43,8 +44,21 @@ def raw_headers(
     return headers
 
 
+Named = Mapping[str, bytes | None]
+
+
+def named(headers: Headers) -> Named:
+    """A record's headers by name. Of two with one name the first counts."""
+    return dict(reversed(headers))
+
+
 def read_raw(connection: Connection[Any], message: Message, headers: Headers) -> Raw[Any]:
     """A record as its connector wants it."""
+    return raw_of(connection, message, named(headers))
+
+
+def raw_of(connection: Connection[Any], message: Message, headers: Named) -> Raw[Any]:
+    """The same, for who has the headers by name already."""
     return Raw(connection, _VendorHeaders(headers), message.value() or b"", received_at(message))
 
 
@@ -53,18 +67,19 @@ class _VendorHeaders(Mapping[str, str]):
 
     __slots__ = ("_headers",)
 
-    def __init__(self, headers: Headers) -> None:
+    def __init__(self, headers: Named) -> None:
         self._headers = headers
 
     def __getitem__(self, name: str) -> str:
-        wanted = HTTP + name
-        for key, value in self._headers:
-            if key == wanted and value is not None:
-                return value.decode()
-        raise KeyError(name)
+        value = self._headers.get(HTTP + name)
+        if value is None:
+            raise KeyError(name)
+        return value.decode()
 
     def __iter__(self) -> Iterator[str]:
-        return (key.removeprefix(HTTP) for key, value in self._headers if key.startswith(HTTP) and value is not None)
+        return (
+            key.removeprefix(HTTP) for key, value in self._headers.items() if key.startswith(HTTP) and value is not None
+        )
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -72,4 +87,9 @@ class _VendorHeaders(Mapping[str, str]):
 
 def received_at(message: Message) -> datetime:
     """When the gateway had it, to the millisecond."""
-    return datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC)
+    return _moment(message.timestamp()[1])
+
+
+@lru_cache(maxsize=1024)  # when much comes, much comes in the same millisecond
+def _moment(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)

@@ -1,6 +1,8 @@
 """Each service and the broker are killed in turn while deliveries go in: what was acknowledged is there, once."""
 
 import json
+import os
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -39,6 +41,7 @@ class Sender:
     url: str
     acknowledged: list[int] = field(default_factory=list)
     attempts: int = 0
+    closed: bool = False
 
     def send(self, part: range) -> None:
         with caller(timeout=12) as client:
@@ -46,6 +49,7 @@ class Sender:
                 body = ticket(number % 300, number)
                 pause = 0.05
                 while not self._attempt(client, number, body):
+                    assert not self.closed
                     time.sleep(pause)
                     pause = min(1.0, pause * 2)
 
@@ -91,10 +95,9 @@ class Scene:
         self.normalizer = self.hub.start("normalizer")
 
     def kill_broker(self) -> None:
-        process = self.broker._process
-        assert process is not None
-        process.kill()
-        process.wait()
+        os.kill(self.broker.pid, signal.SIGKILL)
+        eventually(lambda: self.broker.poll() is not None, "the broker to be dead")
+        self.broker.stop()
         self.broker.start()
 
 
@@ -120,12 +123,15 @@ def play(scene: Scene) -> None:
     ]  # fmt: skip
     with ThreadPoolExecutor(SENDERS) as pool:
         running = [pool.submit(sender.send, range(start, DELIVERIES, SENDERS)) for start in range(SENDERS)]
-        for number, kill in enumerate(kills, start=1):
-            enough = number * DELIVERIES // (len(kills) + 1)
-            eventually(lambda: len(sender.acknowledged) >= enough, f"{enough} acknowledgements", 120)  # noqa: B023
-            kill()
-        for each in running:
-            each.result(180)
+        try:
+            for number, kill in enumerate(kills, start=1):
+                enough = number * DELIVERIES // (len(kills) + 1)
+                eventually(lambda: len(sender.acknowledged) >= enough, f"{enough} deliveries", 120)  # noqa: B023
+                kill()
+            for each in running:
+                each.result(120)
+        finally:
+            sender.closed = True
     eventually(lambda: settled(scene), "all to be done", 120)
     assert scene.normalizer.alive()
     assert sorted(sender.acknowledged) == list(range(DELIVERIES))

@@ -44,7 +44,10 @@ def served(make: Callable[[str], FastAPI]) -> Iterator[Double]:
     """Serves an application, which is told its own address, on a port of its own."""
     (port,) = free_ports(1)
     url = f"http://127.0.0.1:{port}"
-    server = uvicorn.Server(uvicorn.Config(make(url), port=port, log_config=None, access_log=False))
+    config = uvicorn.Config(
+        make(url), port=port, loop="asyncio", log_config=None, access_log=False, timeout_graceful_shutdown=1
+    )
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, name="double", daemon=True)
     thread.start()
     while not server.started:
@@ -83,8 +86,6 @@ class Remote:
         remote = self
 
         class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("content-length", 0)))
                 arrival = Arrival(self.path, {name.lower(): text for name, text in self.headers.items()}, body)
@@ -92,20 +93,20 @@ class Remote:
                     remote.arrived.append(arrival)
                     remote.changed.notify_all()
                 found = answer(arrival)
+                self.close_connection = True  # what is kept open outlives the test
                 if found is None:
-                    self.close_connection = True
                     return
                 status, headers, content = found
                 self.send_response(status)
                 length = {"content-length": str(len(content))} if isinstance(content, bytes) else {}
-                for name, text in {**length, **headers}.items():
+                for name, text in {**length, "connection": "close", **headers}.items():
                     self.send_header(name, text)
                 self.end_headers()
                 try:
                     for part in [content] if isinstance(content, bytes) else content:
                         self.wfile.write(part)
                 except OSError:
-                    self.close_connection = True
+                    return
 
             do_GET = do_POST
 

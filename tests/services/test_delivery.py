@@ -5,11 +5,12 @@ import json
 import logging
 import signal
 import threading
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace as replaced
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,20 +29,85 @@ from unsilo_schemas.envelope import Envelope
 from unsilo_schemas.identity import entity_id
 from unsilo_schemas.link import End
 from unsilo_services.configuration import ConnectionSection
-from unsilo_services.delivery import calls, lanes
+from unsilo_services.delivery import calls, jobs, lanes
 from unsilo_services.doubles import receiver, slack, zendesk
 from unsilo_services.kafka import TopicPartition
 from unsilo_services.progress import Progress
 
 from tests.services.remotes import Answer, Arrival, Double, remote, served, silence
 from tests.services.running import SECRET, SECRETS, WHSEC, eventually
-from tests.services.writing import PATIENCE_SECONDS, TRACE, Worker, Writing, counted, number, writing_hub
+from tests.services.writing import PATIENCE_SECONDS, TRACE, Worker, Writing, counted, doubtful, number, writing_hub
 
 pytestmark = pytest.mark.kafka
 
 BACKOFF = lanes._backoff
 OK: Answer = (204, {}, b"")
 MIRRORS = End(id="m-1", ref=Ref(system="pipedrive", connection="deals", type="deal", id="1"))
+
+
+class There(Arguments):
+    """Where to call."""
+
+    url: str
+
+
+def raises(command: Command[Any, There]) -> Steps:
+    yield Call("POST", f"{command.arguments.url}/first")
+    raise KeyError("canary-content")
+
+
+def raises_at_once(command: Command[Any, There]) -> Steps:
+    if command.key:
+        raise ValueError("canary-content")
+    yield Call("POST", command.arguments.url)
+    return ()
+
+
+def never_ends(command: Command[Any, There]) -> Steps:
+    while True:
+        yield Call("POST", f"{command.arguments.url}/again")
+
+
+def bad_header(command: Command[Any, There]) -> Steps:
+    yield Call("POST", command.arguments.url, {"authorization": "canary\r\nx: y"})
+    return ()
+
+
+def reads(command: Command[Any, There]) -> Steps:
+    response: Response = yield Call("POST", command.arguments.url)
+    if response.status >= 300:
+        raise Refused(f"answered {response.status}")
+    return (Written("thing", str(len(response.body))),)
+
+
+def asks_twice(command: Command[Any, There]) -> Steps:
+    yield Call("POST", f"{command.arguments.url}/cookie")
+    yield Call("POST", f"{command.arguments.url}/cookie")
+    return (Written("thing", "1"),)
+
+
+ASKED = threading.Event()
+
+
+def forgets_who_we_are(connection: Any) -> Any:
+    ASKED.set()
+    yield Call("POST", connection.settings.nothing)
+
+
+ACTIONS = (raises, raises_at_once, never_ends, bad_header, reads, asks_twice)
+HOSTILE = replaced(
+    connectors()["standardwebhooks"],
+    name="hostile",
+    actions={perform.__name__: Action("Do your worst", There, perform) for perform in ACTIONS},
+    whoami=forgets_who_we_are,
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _at_worst() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(connectors(), "hostile", HOSTILE)
+        yield
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -225,6 +291,37 @@ def test_an_attempt_that_may_have_gone_through_is_looked_up_and_not_doubled(
     assert comments.count(text) == 1
 
 
+def test_a_command_that_is_put_back_is_looked_up_before_it_is_done(
+    writing: Writing, worker: Worker, chat_double: Double
+) -> None:
+    """It may have been done before it became a letter: so it is with one that was given up."""
+    chat = to_chat(writing, chat_double)
+    text = "again " + number()
+    first = ordered(writing, chat, "post", {"channel": "support", "text": text})
+    was = writing.await_link(first.id)
+    ordered(writing, chat, "post", {"channel": "support", "text": text}, id=first.id, redrive_of="delivery/0/1")
+    again = writing.tail.wait(lambda record: record.topic == was.topic and record.cause == first.id, "two links", 2)[1]
+    assert again.data["entity"]["right"] == was.data["entity"]["right"]
+    assert [call["body"]["text"] for call in chat_double.arrived("chat.postMessage")].count(text) == 1
+
+
+def test_what_a_remote_does_not_take_for_a_day_is_a_letter(
+    writing: Writing, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    yesterday = datetime.now(UTC) - jobs.GIVEN_UP_AFTER
+    with remote(lambda arrival: (503, {}, b"")) as there:
+        sink = to_receiver(writing, there.url)
+        still = ordered(writing, sink, "send", {"type": "t", "data": "x"}, at=yesterday)
+        there.wait(3)
+        assert writing.letters("delivery", still.id) == []  # the hub itself may have been down for a day
+        monkeypatch.setattr(jobs, "_TRIED_AT_LEAST", timedelta(0))
+        command = ordered(writing, sink, "send", {"type": "t", "data": "x"}, at=yesterday)
+        [letter] = writing.await_letter("delivery", command.id)
+        assert letter.headers["dl_reason"] == "delivery_timeout"
+        assert "standardwebhooks answered 503" in letter.headers["dl_error"]
+        writing.disconnect(sink)
+
+
 @pytest.mark.parametrize(
     ("status", "headers", "meaning"),
     [
@@ -343,7 +440,7 @@ def test_a_dead_connection_fills_its_own_queue_and_holds_up_nobody_else(writing:
     alive = threading.Event()
     with remote(lambda arrival: OK if alive.is_set() else None) as dead, remote(lambda arrival: OK) as free:
         down, other = to_receiver(writing, dead.url), to_receiver(writing, free.url)
-        waiting = [sent(writing, down, n) for n in range(1200)]
+        waiting = [sent(writing, down, n) for n in range(700)]
         topic = writing.topics.command(down).name
         eventually(lambda: topic in worker.step.paused())
         for n in range(20):
@@ -455,87 +552,31 @@ def test_a_connection_that_is_taken_away_while_its_call_is_out_loses_no_result(
         writing.await_link(command.id)
 
 
-class Nothing(Arguments):
-    """No arguments."""
-
-
-def hostile(url: str) -> dict[str, Callable[[Command[Any, Any]], Steps]]:
-    """Actions as nobody should write them."""
-
-    def raises(command: Command[Any, Any]) -> Steps:
-        yield Call("POST", f"{url}/first")
-        raise KeyError("canary-content")
-
-    def raises_at_once(command: Command[Any, Any]) -> Steps:
-        if command.key:
-            raise ValueError("canary-content")
-        yield Call("POST", url)
-        return ()
-
-    def never_ends(command: Command[Any, Any]) -> Steps:
-        while True:
-            yield Call("POST", f"{url}/again")
-
-    def no_address(command: Command[Any, Any]) -> Steps:
-        yield Call("POST", "http://[")
-        return ()
-
-    def strange_scheme(command: Command[Any, Any]) -> Steps:
-        yield Call("POST", "file:///etc/passwd")
-        return ()
-
-    def bad_header(command: Command[Any, Any]) -> Steps:
-        yield Call("POST", url, {"authorization": "canary\r\nx: y"})
-        return ()
-
-    def reads(command: Command[Any, Any]) -> Steps:
-        response: Response = yield Call("POST", f"{url}/answer")
-        if response.status >= 300:
-            raise Refused(f"answered {response.status}")
-        return (Written("thing", str(len(response.body))),)
-
-    def asks_twice(command: Command[Any, Any]) -> Steps:
-        yield Call("POST", f"{url}/cookie")
-        yield Call("POST", f"{url}/cookie")
-        return (Written("thing", "1"),)
-
-    found = (raises, raises_at_once, never_ends, no_address, strange_scheme, bad_header, reads, asks_twice)
-    return {action.__name__: action for action in found}
-
-
-@pytest.fixture
-def at_worst(monkeypatch: pytest.MonkeyPatch) -> Callable[[Writing, str], str]:
-    """Connects a system whose connector is the worst there is."""
-
-    def connect(hub: Writing, url: str) -> str:
-        kind = connectors()["standardwebhooks"]
-        actions = {name: Action(name, Nothing, perform) for name, perform in hostile(url).items()}
-        monkeypatch.setitem(connectors(), "hostile", replaced(kind, name="hostile", actions=actions))
-        settings = {"secret": {"env": "WHSEC"}}
-        section = ConnectionSection(id=new_id("worst"), connector="hostile", audience="internal", settings=settings)
-        return connected(hub, section)
-
-    return connect
+def to_the_worst(hub: Writing) -> str:
+    """A system whose connector is the worst there is."""
+    settings = {"secret": {"env": "WHSEC"}}
+    section = ConnectionSection(id=new_id("worst"), connector="hostile", audience="internal", settings=settings)
+    return connected(hub, section)
 
 
 @pytest.mark.parametrize(
-    ("action", "error"),
+    ("action", "url", "error"),
     [
-        ("raises", "KeyError at raises"),
-        ("raises_at_once", "ValueError at raises_at_once"),
-        ("never_ends", f"needs more than {calls.MOST_CALLS} calls"),
-        ("no_address", "has an address that is none"),
-        ("strange_scheme", "neither http nor https"),
+        ("raises", "", "KeyError at raises"),
+        ("raises_at_once", "", "ValueError at raises_at_once"),
+        ("never_ends", "", f"needs more than {calls.MOST_CALLS} calls"),
+        ("reads", "http://a:b", "has an address that is none"),
+        ("reads", "file:///etc/passwd", "neither http nor https"),
+        ("reads", "nowhere", "neither http nor https"),
     ],
 )
 def test_a_fault_of_an_action_is_its_commands_alone(
-    writing: Writing, worker: Worker, at_worst: Callable[[Writing, str], str], action: str, error: str,
-    caplog: pytest.LogCaptureFixture,
-) -> None:  # fmt: skip
+    writing: Writing, worker: Worker, action: str, url: str, error: str, caplog: pytest.LogCaptureFixture
+) -> None:
     with remote(lambda arrival: (200, {}, b"")) as there:
-        worst = at_worst(writing, there.url)
-        command = ordered(writing, worst, action, {}, "same")
-        fine = ordered(writing, worst, "reads", {}, "same")
+        worst = to_the_worst(writing)
+        command = ordered(writing, worst, action, {"url": url or there.url}, "same")
+        fine = ordered(writing, worst, "reads", {"url": there.url}, "same")
         [letter] = writing.await_letter("delivery", command.id)
         assert error in letter.headers["dl_error"]
         assert "canary" not in letter.headers["dl_error"] + caplog.text
@@ -552,20 +593,20 @@ def test_a_fault_of_an_action_is_its_commands_alone(
     ],
 )  # fmt: skip
 def test_an_answer_without_end_or_sense_is_tried_again_and_takes_no_memory(
-    writing: Writing, worker: Worker, at_worst: Callable[[Writing, str], str], answer: Answer
+    writing: Writing, worker: Worker, answer: Answer
 ) -> None:
     def once(arrival: Arrival) -> Answer | None:
         return answer if len(there.arrived) == 1 else (200, {}, b"fine")
 
     with remote(once) as there:
-        worst = at_worst(writing, there.url)
-        command = ordered(writing, worst, "reads", {})
+        worst = to_the_worst(writing)
+        command = ordered(writing, worst, "reads", {"url": there.url})
         assert writing.await_link(command.id).data["entity"]["right"]["ref"]["id"] == "4"
         assert len(there.arrived) == 2
 
 
 def test_an_answer_that_drips_for_ever_is_given_up(
-    writing: Writing, worker: Worker, at_worst: Callable[[Writing, str], str], monkeypatch: pytest.MonkeyPatch
+    writing: Writing, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each byte comes in time, and the whole never does."""
     monkeypatch.setattr(calls, "CALL_SECONDS", 0.5)
@@ -579,23 +620,37 @@ def test_an_answer_that_drips_for_ever_is_given_up(
         return (200, {"content-length": "1000"}, drops()) if len(there.arrived) == 1 else (200, {}, b"fine")
 
     with remote(drip) as there:
-        worst = at_worst(writing, there.url)
-        command = ordered(writing, worst, "reads", {})
+        worst = to_the_worst(writing)
+        command = ordered(writing, worst, "reads", {"url": there.url})
         writing.await_link(command.id)
         stop.set()
 
 
-def test_no_cookie_and_no_redirect_is_followed(
-    writing: Writing, worker: Worker, at_worst: Callable[[Writing, str], str]
-) -> None:
+def test_an_action_that_never_yields_shows_in_the_health_of_the_process() -> None:
+    let_go = threading.Event()
+    found = lanes.Lanes()
+    found.start()
+    try:
+        began = found.turned_at
+        eventually(lambda: found.turned_at > began)
+        found._loop.call_soon_threadsafe(let_go.wait)
+        stuck = eventually(lambda: found.turned_at if found.turned_at + 1 < time.monotonic() else None)
+        let_go.set()
+        eventually(lambda: found.turned_at > stuck)
+    finally:
+        let_go.set()
+        found.stop()
+
+
+def test_no_cookie_and_no_redirect_is_followed(writing: Writing, worker: Worker) -> None:
     with remote(lambda arrival: (200, {"set-cookie": "session=canary"}, b"")) as there:
-        worst = at_worst(writing, there.url)
-        writing.await_link(ordered(writing, worst, "asks_twice", {}).id)
-        writing.await_link(ordered(writing, worst, "asks_twice", {}).id)
+        worst = to_the_worst(writing)
+        writing.await_link(ordered(writing, worst, "asks_twice", {"url": there.url}).id)
+        writing.await_link(ordered(writing, worst, "asks_twice", {"url": there.url}).id)
         assert all("cookie" not in arrival.headers for arrival in there.arrived)
     with remote(lambda arrival: OK) as elsewhere:
         with remote(lambda arrival: (307, {"location": elsewhere.url}, b"")) as there:
-            command = ordered(writing, at_worst(writing, there.url), "reads", {})
+            command = ordered(writing, to_the_worst(writing), "reads", {"url": there.url})
             writing.await_letter("delivery", command.id)
         assert elsewhere.arrived == []
 
@@ -605,31 +660,22 @@ def test_who_we_are_is_asked_and_told_to_everybody(writing: Writing, worker: Wor
     eventually(lambda: worker._follower.current.accounts.get(chat) == ["B0DOUBLE01", "U0DOUBLE01"])
 
 
-def test_a_connector_that_cannot_say_who_we_are_stops_nobody(
-    writing: Writing, worker: Worker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = threading.Event()
-
-    def whoami(connection: Any) -> Any:
-        asked.set()
-        yield Call("POST", connection.settings.nothing)
-
-    kind = connectors()["standardwebhooks"]
-    monkeypatch.setitem(connectors(), "hostile", replaced(kind, name="hostile", whoami=whoami))
-    settings = {"secret": {"env": "WHSEC"}}
-    writing.configure([ConnectionSection(id=new_id("worst"), connector="hostile", settings=settings)])
-    assert asked.wait(PATIENCE_SECONDS)
+def test_a_connector_that_cannot_say_who_we_are_stops_nobody(writing: Writing, worker: Worker) -> None:
+    to_the_worst(writing)
+    assert ASKED.wait(PATIENCE_SECONDS)
     with remote(lambda arrival: OK) as there:
         writing.await_link(sent(writing, to_receiver(writing, there.url), "x").id)
 
 
 def test_neither_secrets_nor_content_nor_answers_are_told_anywhere(
-    writing: Writing, worker: Worker, at_worst: Callable[[Writing, str], str], caplog: pytest.LogCaptureFixture,
+    writing: Writing, worker: Worker, caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     token, content, answered = ("canary-" + number() for _ in range(3))
     monkeypatch.setenv("CANARY", token)
     caplog.set_level(logging.DEBUG)
+    for noisy in ("httpx", "httpcore"):  # as in every process of the hub
+        caplog.set_level(logging.WARNING, noisy)
 
     def answer(arrival: Arrival) -> Answer:
         assert arrival.headers.get("authorization") == f"Bearer {token}"
@@ -642,8 +688,8 @@ def test_neither_secrets_nor_content_nor_answers_are_told_anywhere(
         chat = connected(writing, section)
         command = ordered(writing, chat, "post", {"channel": "c", "text": content})
         [letter] = writing.await_letter("delivery", command.id)
-        bad = ordered(writing, at_worst(writing, there.url), "bad_header", {})
-        writing.await_letter("delivery", bad.id)
+        bad = ordered(writing, to_the_worst(writing), "bad_header", {"url": there.url})
+        assert "check the connection's secret" in writing.await_letter("delivery", bad.id)[0].headers["dl_error"]
     told = caplog.text + str(letter.headers) + generate_latest().decode()
     told += str([record.headers for record in writing.tail.all(lambda record: "ce_id" in record.headers)])
     for canary in (token, content, answered):
@@ -721,6 +767,24 @@ def test_two_workers_share_the_work_and_nothing_is_done_twice_when_one_joins_or_
             for command in commands:
                 alone.await_link(command.id)
         assert Counter(said(arrival) for arrival in there.arrived) == dict.fromkeys(range(300), 1)
+
+
+@pytest.mark.parametrize("commits", [True, False])
+def test_transactions_of_unknown_outcome_neither_lose_nor_double_anything(alone: Writing, commits: bool) -> None:
+    with remote(lambda arrival: (400, {}, b"") if said(arrival) % 5 == 0 else OK) as there:
+        sink = to_receiver(alone, there.url)
+        with alone.delivering(loop=doubtful(commits)):
+            commands = [sent(alone, sink, n) for n in range(40)]
+            for number, command in enumerate(commands):
+                if number % 5:
+                    alone.await_link(command.id)
+                else:
+                    alone.await_letter("delivery", command.id)
+        assert Counter(said(arrival) for arrival in there.arrived) == dict.fromkeys(range(40), 1)
+        assert held(alone, sink) == set()
+    told = Counter(command.id for command in commands for _ in alone.links(command.id))
+    told += Counter(command.id for command in commands for _ in alone.letters("delivery", command.id))
+    assert told == {command.id: 1 for command in commands}
 
 
 def slow(arrival: Arrival) -> Answer:

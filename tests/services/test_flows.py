@@ -19,7 +19,7 @@ from unsilo_schemas.space import SPACE
 from unsilo_schemas.ticket import TICKET
 from unsilo_services.configuration import ConnectionSection
 from unsilo_services.dead_letters import original_headers
-from unsilo_services.flows import copies
+from unsilo_services.flows import copies, step
 from unsilo_services.flows.breaker import MOST_WRITES
 from unsilo_services.flows.known import Known
 from unsilo_services.kafka import TopicPartition, headers_of
@@ -36,6 +36,7 @@ from tests.services.writing import (
     Writing,
     comment,
     counted,
+    doubtful,
     long_ago,
     number,
     post,
@@ -512,6 +513,74 @@ def test_two_workers_share_the_work_and_every_event_is_commanded_once(alone: Wri
             for event in events:
                 alone.await_command(event)
     assert Counter(record.cause for record in alone.commands(*events)) == {event.id: 1 for event in events}
+
+
+@pytest.mark.parametrize("commits", [True, False])
+def test_transactions_of_unknown_outcome_neither_lose_nor_double_anything(alone: Writing, commits: bool) -> None:
+    ids = [number() for _ in range(12)]
+    events, said = [ticket(id) for id in ids], [comment(id) for id in ids]
+    with alone.routing(loop=doubtful(commits)):
+        for event, answer in zip(events, said, strict=True):
+            alone.tell(event, answer)
+            [command] = alone.await_command(event)
+            alone.done(command, Written("message", number(), "C1"))
+        for event in said:
+            alone.await_command(event)
+    assert Counter(record.cause for record in alone.commands(*events, *said)) == {
+        event.id: 1 for event in (*events, *said)
+    }
+
+
+def test_many_that_wait_hold_up_their_own_topic_only_and_are_all_settled(alone: Writing) -> None:
+    waiting = [post(f"C{n}", actor=BOT, recorded=long_ago(8)) for n in range(620)]
+    with alone.routing() as worker:
+        alone.tell(*waiting)
+        eventually(lambda: worker.step.paused() == [alone.topics.event(SPACE).name])
+        alone.tell(other := ticket(number()))
+        alone.await_command(other)
+        assert alone.commands(*waiting) == []
+        for event in waiting:  # they are somebody else's after all
+            alone.await_command(event)
+        eventually(lambda: not worker.step.paused())
+    assert len(alone.commands(*waiting)) == len(waiting)
+
+
+def test_where_so_many_wait_a_copy_is_not_waited_for_long(
+    writing: Writing, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(step, "_CROWDED", 1)
+    monkeypatch.setattr(copies, "CROWDED_PATIENCE_SECONDS", 0)
+    first, second = number(), number()
+    writing.tell(ticket(first), ticket(second))
+    for id in (first, second):
+        writing.tell(comment(id))
+    writing.tail.wait(
+        lambda record: (
+            record.topic == writing.topics.dead("flows").name
+            and record.headers["dl_reason"] == "delivery_timeout"
+            and record.data["entity"]["ticket"] in (entity_id("helpdesk", "ticket", id) for id in (first, second))
+        ),
+        "a letter of one of the two",
+    )
+
+
+def test_a_marked_object_is_our_own_though_its_link_never_comes(writing: Writing, worker: Worker) -> None:
+    marked = post("C" + number(), actor=BOT, marker="a-key", recorded=long_ago(20))
+    by_another = post("C" + number(), marker="a-key")
+    writing.tell(marked, by_another)
+    writing.await_command(by_another)
+    assert writing.await_suppressed(marked).data["why"] == "echo"
+
+
+def test_our_own_account_is_no_suspect_where_nobody_writes(writing: Writing, worker: Worker) -> None:
+    writing.configure([CHAT.model_copy(update={"id": "lonely"})])
+    followed(worker, "tickets")
+    eventually(lambda: "lonely" in worker._follower.current.connections)
+    eventually(lambda: "lonely" in worker.step._configuration.connections)  # type: ignore[attr-defined]
+    event = post("C" + number(), connection="lonely", actor=BOT)
+    writing.tell(event)
+    writing.await_command(event)
+    assert counted("unsilo_flows_events", connection="lonely", outcome="near_miss") == 0
 
 
 def test_a_killed_worker_loses_nothing_and_does_nothing_twice(alone: Writing) -> None:

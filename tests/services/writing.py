@@ -29,7 +29,7 @@ from unsilo_services.delivery.mirrors import mirror_link
 from unsilo_services.delivery.step import Delivery
 from unsilo_services.flows.known import Known
 from unsilo_services.flows.step import Flows
-from unsilo_services.kafka import Message, TopicPartition, headers_of
+from unsilo_services.kafka import KafkaError, KafkaException, Message, Producer, TopicPartition, headers_of
 from unsilo_services.loop import Step, TransactionalLoop
 
 from tests.services.running import Hub, facts
@@ -176,7 +176,9 @@ class Tail:
             return len(found) >= count
 
         with self._changed:
-            assert self._changed.wait_for(enough, PATIENCE_SECONDS), f"waited in vain for {count} of {what}: {found}"
+            done = self._changed.wait_for(lambda: enough() or self._hub.ended, PATIENCE_SECONDS)
+        assert not self._hub.ended, self._hub.ended
+        assert done, f"waited in vain for {count} of {what}: {found}"
         return found
 
     def _follow(self) -> None:
@@ -206,14 +208,15 @@ class Worker:
         slot: str,
         step: Step,
         look_after: Callable[[Configuration], None] = lambda configuration: None,
+        loop: type[TransactionalLoop] = TransactionalLoop,
         **options: Any,
     ) -> None:
         self.step = step
         self._look_after = look_after
         self._follower = ConfigFollower(hub.kafka, hub.topics.config(), service)
         self._follower.start()
-        self._end: BaseException | None = None
-        self.loop = TransactionalLoop(hub.kafka, service, hub.prefix, slot, self._topics, step, **options)
+        self._ended = hub.ended
+        self.loop = loop(hub.kafka, service, hub.prefix, slot, self._topics, step, **options)
         self._thread = threading.Thread(target=self._run, name=service, daemon=True)
         self._thread.start()
 
@@ -223,7 +226,7 @@ class Worker:
         self._thread.join(PATIENCE_SECONDS)
         self._follower.stop()
         assert not self._thread.is_alive()
-        assert self._end is None, self._end
+        assert not self._ended, self._ended
 
     def _topics(self) -> list[str]:
         assert isinstance(self.step, Flows | Delivery)
@@ -235,7 +238,39 @@ class Worker:
         try:
             self.loop.run()
         except BaseException as error:
-            self._end = error
+            self._ended.append(error)
+
+
+class _Doubtful:
+    """A real producer, some of whose commits end without telling how."""
+
+    def __init__(self, producer: Producer, commits: bool, numbers: Iterator[int]) -> None:
+        self._producer = producer
+        self._commits = commits
+        self._numbers = numbers
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._producer, name)
+
+    def commit_transaction(self, timeout: float) -> None:
+        doubtful = next(self._numbers) % 3 == 0
+        if self._commits or not doubtful:
+            self._producer.commit_transaction(timeout)
+        else:
+            self._producer.flush(timeout)
+        if doubtful:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+
+
+def doubtful(commits: bool) -> type[TransactionalLoop]:
+    """A loop that is not told how every third of its transactions ended."""
+    numbers = itertools.count(1)
+
+    class Loop(TransactionalLoop):
+        def _new_producer(self) -> Producer:
+            return _Doubtful(super()._new_producer(), commits, numbers)  # type: ignore[return-value]  # it does as that
+
+    return Loop
 
 
 @dataclass
@@ -248,6 +283,7 @@ class Writing(Hub):
         super().__post_init__()
         self.all_topics = [topic.name for topic in self.topics.fixed()]
         self.producer = self.kafka.producer(linger_ms=0)
+        self.ended: list[BaseException] = []  # what workers died of
         self.tail = Tail(self)
 
     def configure(
@@ -277,7 +313,13 @@ class Writing(Hub):
         assert self.producer.flush(PATIENCE_SECONDS) == 0
 
     def order(
-        self, connection: str, data: CommandData, key: str, at: datetime | None = None, **attributes: Any
+        self,
+        connection: str,
+        data: CommandData,
+        key: str,
+        at: datetime | None = None,
+        redrive_of: str | None = None,
+        **attributes: Any,
     ) -> Envelope:
         """Issues a command, as flows does."""
         now = at or datetime.now(UTC)
@@ -291,8 +333,9 @@ class Writing(Hub):
         )  # fmt: skip
         topic, value = self.topics.command(connection).name, data.model_dump_json(exclude_unset=True).encode()
         at_ms = int(now.timestamp() * 1000)
-        self.producer.produce(topic, value, key.encode(), headers=list(envelope.to_headers()), timestamp=at_ms)
-        assert self.producer.flush(PATIENCE_SECONDS) == 0
+        headers = [*envelope.to_headers(), *([] if redrive_of is None else [("dl_redrive_of", redrive_of.encode())])]
+        self.producer.produce(topic, value, key.encode(), headers=list(headers), timestamp=at_ms)
+        self.producer.poll(0)
         return envelope
 
     def command(self, envelope: Envelope) -> Record:
@@ -359,12 +402,13 @@ class Writing(Hub):
         )[0]
 
     @contextmanager
-    def routing(self, slot: str = "0") -> Iterator[Worker]:
+    def routing(self, slot: str = "0", loop: type[TransactionalLoop] = TransactionalLoop) -> Iterator[Worker]:
         """Flows, until the block ends."""
         known = Known(self.kafka, self.topics, self.folder / f"links-{slot}")
         known.follow(Configuration(HubSection(), self.connections))
         known.start()
-        worker = Worker(self, "flows", slot, Flows(self.topics, known), poll_seconds=0.02, batch_records=1000)
+        step = Flows(self.topics, known)
+        worker = Worker(self, "flows", slot, step, loop=loop, poll_seconds=0.02, batch_records=1000)
         try:
             yield worker
         finally:
@@ -372,13 +416,13 @@ class Writing(Hub):
             known.stop()
 
     @contextmanager
-    def delivering(self, slot: str = "0") -> Iterator[Worker]:
+    def delivering(self, slot: str = "0", loop: type[TransactionalLoop] = TransactionalLoop) -> Iterator[Worker]:
         """Delivery, until the block ends."""
         lanes = Lanes()
         lanes.start()
         accounts = Accounts(self.kafka, self.topics.config(), lanes)
         step = Delivery(self.topics, lanes)
-        worker = Worker(self, "delivery", slot, step, accounts.look_after, poll_seconds=0.01, batch_records=500)
+        worker = Worker(self, "delivery", slot, step, accounts.look_after, loop, poll_seconds=0.01, batch_records=500)
         try:
             yield worker
         finally:

@@ -1,9 +1,8 @@
 """What one body says of one employee."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..contract import MalformedWebhook
 from ..payloads import epoch, moment
@@ -12,8 +11,7 @@ SENT_AT = "x-bamboohr-timestamp"
 _BESIDE_FIELDS = frozenset({"id", "action", "timestamp", "changedFields", "fields"})
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(NamedTuple):
     """`employee` is None in events about the company; `stamp` is when it happened, or else when it was sent."""
 
     type: str
@@ -30,9 +28,8 @@ class Notice:
 
 def notice(body: dict[str, Any], headers: Mapping[str, str]) -> Notice:
     """Reads an event-based or a field-based body; MalformedWebhook for neither, and for several employees at once."""
-    sent_at = headers.get(SENT_AT, "")
     if "employees" in body:
-        return _with_fields(body["employees"], sent_at)
+        return _with_fields(body["employees"], headers)
     kind, data = body.get("type"), body.get("data", {})
     if not isinstance(kind, str) or not isinstance(data, dict):
         raise MalformedWebhook("neither type and data nor employees")
@@ -41,13 +38,13 @@ def notice(body: dict[str, Any], headers: Mapping[str, str]) -> Notice:
         type=kind,
         employee=None if employee is None else _id(employee, "data.employeeId"),
         company=_id(data["companyId"], "data.companyId") if data.get("companyId") is not None else "",
-        stamp=_stamp(body.get("timestamp"), sent_at),
+        stamp=_stamp(body.get("timestamp"), headers),
         changed=_changed(data.get("changedFields")),
         fields={},
     )
 
 
-def _with_fields(employees: Any, sent_at: str) -> Notice:
+def _with_fields(employees: Any, headers: Mapping[str, str]) -> Notice:
     """Field-based. A form may number the employees or, as documented, name each group by the employee's id."""
     if isinstance(employees, dict):
         named = [(key, entry if isinstance(entry, dict) else {}) for key, entry in employees.items()]
@@ -67,7 +64,7 @@ def _with_fields(employees: Any, sent_at: str) -> Notice:
         type="employee_with_fields." + action.lower(),
         employee=_id(entry.get("id", key), "employees.0.id"),
         company="",
-        stamp=_stamp(entry.get("timestamp"), sent_at),
+        stamp=_stamp(entry.get("timestamp"), headers),
         changed=_changed(entry.get("changedFields")),
         fields=_fields(entry),
     )
@@ -93,9 +90,9 @@ def _changed(names: Any) -> list[str]:
     return [_id(name, "changedFields") for name in values]  # ids where a field is not among those posted
 
 
-def _stamp(given: Any, sent_at: str) -> str:
+def _stamp(given: Any, headers: Mapping[str, str]) -> str:
     if given is None or given == "":
-        given = sent_at  # event-based forms carry no time
+        given = headers.get(SENT_AT)  # event-based forms carry no time
     if not isinstance(given, str) or not given:
         raise MalformedWebhook("timestamp: not a time")
     return given

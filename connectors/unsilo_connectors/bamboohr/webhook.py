@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Any
 
 from pydantic import Field, field_validator
 from unsilo_schemas.employee import EMPLOYEE
@@ -111,7 +110,7 @@ def translate(said: Notice, raw: Incoming) -> Iterable[Event]:
     if said.employee is None:
         raise MalformedWebhook("data.employeeId: missing")
     verb = said.type.rpartition(".")[2]
-    told: dict[str, Any] = {} if verb == "deleted" else facts(said.fields, wanted, connection)
+    told = {} if verb == "deleted" or not said.fields else facts(said.fields, wanted, connection)
     changed = pointers(said.changed, wanted) if verb == "updated" else []
     if verb == "deleted":
         told["deleted_at"] = said.time

@@ -4,11 +4,10 @@ Version 2 says `create|change|delete` and `meta.entity`, `data`; version 1 says 
 `meta.object`, `current`. Ids come as numbers or as texts in either ("Webhooks v2 migration guide").
 """
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
-from unsilo_schemas.entity import Actor
+from unsilo_schemas.entity import Actor, Reference
 
 from ..contract import Connection, MalformedWebhook
 from ..payloads import epoch, moment
@@ -17,8 +16,7 @@ _V1_ACTIONS = {"added": "create", "updated": "change", "merged": "change", "dele
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """What happened to one object. `state` is what it is now, or was before its deletion; `before` what differed."""
 
     connection: Connection[Any]
@@ -68,13 +66,11 @@ class Change:
         human = self.meta.get("change_source") == "app"
         return self.connection.actor(text_id(user, "meta.user_id"), kind="human" if human else None)
 
-    def reference(self, kind: str, value: Any, place: str, name: Any = None) -> dict[str, Any]:
+    def reference(self, kind: str, value: Any, place: str, name: Any = None) -> Reference:
         """Another object of the same company."""
-        remote_id = text_id(value, place)
-        reference = {"id": self.connection.entity_id(kind, remote_id, self.company), "remote_id": remote_id}
-        if isinstance(name, str):
-            reference["name"] = name
-        return reference
+        return self.connection.reference(
+            kind, text_id(value, place), self.company, name if isinstance(name, str) else None
+        )
 
 
 def changed_object(body: dict[str, Any], connection: Connection[Any]) -> Change:

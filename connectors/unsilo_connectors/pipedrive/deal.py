@@ -14,24 +14,22 @@ _CLOSED = {"won": "won_time", "lost": "lost_time"}
 _STATUSES = ("open", "won", "lost")
 
 
-def _status(state: State, change: Change) -> Any:
-    raw = state["status"]
+def _status(raw: Any, state: State, change: Change) -> Any:
     return None if raw is None else {"category": raw if raw in _STATUSES else None, "raw": raw}
 
 
-def _amount(state: State, change: Change) -> Any:
+def _amount(value: Any, state: State, change: Change) -> Any:
     return money(state["value"], state.get("currency")) if "value" in state else ABSENT
 
 
-def _contacts(state: State, change: Change) -> Any:
-    person = state["person_id"]
+def _contacts(person: Any, state: State, change: Change) -> Any:
     return None if person is None else [change.reference("person", person, "person_id", state.get("person_name"))]
 
 
-def _closed_at(state: State, change: Change) -> Any:
+def _closed_at(value: Any, state: State, change: Change) -> Any:
     """Version 2 does not always send `close_time`, but the times of winning and losing."""
     if "close_time" in state:
-        return instant_text(state["close_time"])
+        return instant_text(value)
     status = state.get("status")
     key = _CLOSED.get(status) if isinstance(status, str) else None
     if key is not None:
@@ -39,9 +37,8 @@ def _closed_at(state: State, change: Change) -> Any:
     return None if status == "open" else ABSENT
 
 
-def _probability(state: State, change: Change) -> Any:
+def _probability(percent: Any, state: State, change: Change) -> Any:
     """A share of one; Pipedrive counts in percent."""
-    percent = state["probability"]
     if percent is None:
         return None
     if type(percent) not in (int, float) or not 0 <= percent <= 100:

@@ -32,17 +32,15 @@ _ABOUT = {
 _CLOCK = re.compile(r"(\d{1,3}):(\d\d)(?::(\d\d))?")
 
 
-def _kind(state: State, change: Change) -> Any:
-    raw = state["type"]
+def _kind(raw: Any, state: State, change: Change) -> Any:
     return None if raw is None else {"category": _KINDS.get(raw) if isinstance(raw, str) else None, "raw": raw}
 
 
-def _about(state: State, change: Change) -> Any:
+def _about(value: Any, state: State, change: Change) -> Any:
     return [change.reference(kind, state[key], key) for key, kind in _ABOUT.items() if state.get(key) is not None]
 
 
-def _participants(state: State, change: Change) -> Any:
-    people = state["participants"]
+def _participants(people: Any, state: State, change: Change) -> Any:
     if not isinstance(people, list):
         return people
     return [
@@ -51,7 +49,7 @@ def _participants(state: State, change: Change) -> Any:
     ]
 
 
-def _started_at(state: State, change: Change) -> Any:
+def _started_at(value: Any, state: State, change: Change) -> Any:
     """`due_time` is in UTC; without one an activity has a day only."""
     if "due_time" not in state:
         return ABSENT
@@ -61,8 +59,8 @@ def _started_at(state: State, change: Change) -> Any:
     return f"{date}T{clock if len(clock) > 5 else clock + ':00'}Z"
 
 
-def _ended_at(state: State, change: Change) -> Any:
-    start = _started_at(state, change)
+def _ended_at(value: Any, state: State, change: Change) -> Any:
+    start = _started_at(value, state, change)
     if start is ABSENT or "duration" not in state:
         return ABSENT
     clock = _clock(state["duration"])
@@ -122,7 +120,7 @@ note = Mapping(
     (
         *TIMES,
         owner("user_id"),
-        Field("kind", ("id",), lambda state, change: {"category": "note", "raw": "note"}),
+        Field("kind", ("id",), lambda value, state, change: {"category": "note", "raw": "note"}),
         Field("body", ("content",)),
         Field("about", tuple(_ABOUT), _about),
     ),

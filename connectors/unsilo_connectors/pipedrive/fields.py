@@ -2,9 +2,8 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ..contract import MalformedWebhook
 from .change import Change, text_id
@@ -13,16 +12,15 @@ ABSENT: Final = object()
 """What a conversion gives where the source did not say enough."""
 
 State = Mapping[str, Any]
-Convert = Callable[[State, Change], Any]
+Convert = Callable[[Any, State, Change], Any]
 
 _V1_CUSTOM = re.compile(r"[0-9a-f]{40}(_[a-z_0-9]+)?")
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(NamedTuple):
     """One of our fields, and the names of those of Pipedrive's that it follows from, any of which may be missing.
 
-    Without a conversion it is the first of them as it comes.
+    It is the first of them that is there, as it comes or converted; a conversion also sees what stands beside it.
     """
 
     name: str
@@ -32,24 +30,22 @@ class Field:
 
 def instant(name: str, *keys: str) -> Field:
     """A moment; without a zone it is UTC (version 1 and users: `2026-03-02 09:14:07`)."""
-    return Field(name, keys, lambda state, change: instant_text(_first(state, keys)))
+    return Field(name, keys, lambda value, state, change: instant_text(value))
 
 
 def day(name: str, key: str) -> Field:
     """A date; an empty one is none."""
-    return Field(name, (key,), lambda state, change: state[key] or None)
+    return Field(name, (key,), lambda value, state, change: value or None)
 
 
 def owner(*keys: str) -> Field:
     """The user whom an object belongs to; version 1 adds the name."""
 
-    def convert(state: State, change: Change) -> Any:
-        value = _first(state, keys)
+    def convert(value: Any, state: State, change: Change) -> Any:
         if value is None:
             return None
         name = state.get("owner_name")
-        named = {"display_name": name} if isinstance(name, str) else {}
-        return {"ref": {"connection": change.connection.id, "id": text_id(value, keys[0])}, **named}
+        return change.connection.actor(text_id(value, keys[0]), name if isinstance(name, str) else None)
 
     return Field("owner", keys, convert)
 
@@ -57,8 +53,7 @@ def owner(*keys: str) -> Field:
 def reference(name: str, kind: str, key: str, label: str = "") -> Field:
     """Another object, named by its id; version 1 gives the name in a field beside it."""
 
-    def convert(state: State, change: Change) -> Any:
-        value = state[key]
+    def convert(value: Any, state: State, change: Change) -> Any:
         return None if value is None else change.reference(kind, value, key, state.get(label))
 
     return Field(name, (key,), convert)
@@ -67,8 +62,7 @@ def reference(name: str, kind: str, key: str, label: str = "") -> Field:
 def points(name: str, *keys: str) -> Field:
     """E-mail addresses or telephone numbers: `[{label, value, primary}]`, where an empty value stands for none."""
 
-    def convert(state: State, change: Change) -> Any:
-        values = _first(state, keys)
+    def convert(values: Any, state: State, change: Change) -> Any:
         if not isinstance(values, list):
             return values
         return [_point(value, keys[0]) for value in values if not isinstance(value, dict) or value.get("value")]
@@ -79,8 +73,7 @@ def points(name: str, *keys: str) -> Field:
 def labels() -> Field:
     """Labels by id: a list, one number, or (version 1) numbers in a text with commas."""
 
-    def convert(state: State, change: Change) -> Any:
-        value = _first(state, ("label_ids", "label"))
+    def convert(value: Any, state: State, change: Change) -> Any:
         if value is None:
             return None
         if isinstance(value, str):
@@ -100,12 +93,12 @@ TIMES = (
 def told(fields: Iterable[Field], state: State, change: Change) -> dict[str, Any]:
     """What a state says of some of our fields, without those that it does not touch."""
     facts = {}
-    for field in fields:
-        for key in field.keys:
+    for name, keys, convert in fields:
+        for key in keys:
             if key in state:
-                value = state[key] if field.convert is None else field.convert(state, change)
+                value = state[key] if convert is None else convert(state[key], state, change)
                 if value is not ABSENT:
-                    facts[field.name] = value
+                    facts[name] = value
                 break
     return facts
 
@@ -139,13 +132,6 @@ def instant_text(value: Any) -> Any:
         raise MalformedWebhook("a moment without its time of day")
     text = value.replace(" ", "T", 1)
     return text if text[-1] == "Z" or text[-6] in "+-" else text + "Z"
-
-
-def _first(state: State, keys: tuple[str, ...]) -> Any:
-    for key in keys:
-        if key in state:
-            return state[key]
-    return None
 
 
 def _point(value: Any, place: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from unsilo_schemas.entity import EntityType
+from unsilo_schemas.entity import EntityType, Ref, plain
 
 from ..contract import Event, MalformedWebhook, Raw
 from ..payloads import as_model
@@ -63,18 +63,10 @@ class Mapping:
                 facts["merged_into"] = change.reference(change.kind, change.meta["merged_to_id"], "meta.merged_to_id")
         return facts
 
-    def _ref(self, change: Change) -> dict[str, str]:
-        connection, host = change.connection, change.meta.get("host")
-        ref = {
-            "system": connection.system,
-            "connection": connection.id,
-            "type": change.kind,
-            "id": change.id,
-            "scope": change.company,
-        }
-        if self.page and type(host) is str:
-            ref["url"] = f"https://{host}/{self.page}/{change.id}"
-        return ref
+    def _ref(self, change: Change) -> Ref:
+        host = change.meta.get("host")
+        url = f"https://{host}/{self.page}/{change.id}" if self.page and type(host) is str else None
+        return change.connection.ref(change.kind, change.id, change.company, url)
 
     def _difference(self, change: Change, state: State, before: State) -> tuple[list[str], dict[str, Any]]:
         """Version 2 sends former values of what changed, version 1 all of them."""
@@ -83,7 +75,7 @@ class Mapping:
             if key in self._followers and (key not in state or state[key] != value):
                 touched |= self._followers[key]
         former = told(touched.values(), {**state, **before}, change)
-        previous = {"/" + name: value for name, value in former.items()} | _custom_before(state, before)
+        previous = {"/" + name: plain(value) for name, value in former.items()} | _custom_before(state, before)
         return list(previous), previous
 
 
@@ -104,9 +96,10 @@ def _states(change: Change) -> tuple[State, State]:
 
 
 def _custom_before(state: State, before: State) -> dict[str, Any]:
-    now, was = custom(state), custom(before)
+    was = custom(before)
     if not isinstance(was, dict):
         return {}
+    now = custom(state)
     now = now if isinstance(now, dict) else {}
     return {
         "/custom/" + key.replace("~", "~0").replace("/", "~1"): value

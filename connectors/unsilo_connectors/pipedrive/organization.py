@@ -10,14 +10,12 @@ from .fields import TIMES, Field, State, labels, money, owner
 from .mapping import Mapping, ordinary
 
 
-def _address(state: State, change: Change) -> Any:
+def _address(address: Any, state: State, change: Change) -> Any:
     """A text in version 1, its parts and the whole in version 2."""
-    address = state["address"]
     return address.get("formatted_address") or address.get("value") if isinstance(address, dict) else address
 
 
-def _revenue(state: State, change: Change) -> Any:
-    revenue = state["annual_revenue"]
+def _revenue(revenue: Any, state: State, change: Change) -> Any:
     if isinstance(revenue, dict):
         return money(revenue.get("value"), revenue.get("currency"))
     return money(revenue, None)

@@ -11,8 +11,7 @@ from .mapping import Mapping, ordinary
 
 
 def _single(name: str, key: str) -> Field:
-    def convert(state: State, change: Change) -> Any:
-        value = state[key]
+    def convert(value: Any, state: State, change: Change) -> Any:
         return None if value is None else [{"value": value, "primary": True}] if value else []
 
     return Field(name, (key,), convert)

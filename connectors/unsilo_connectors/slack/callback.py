@@ -1,9 +1,8 @@
 """The body of a request of the Events API, and how its parts are read: a text where a text must be, or malformed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..contract import Connection, MalformedWebhook, Raw
 from ..payloads import epoch, read_object
@@ -15,8 +14,7 @@ EVENT_CALLBACK = "event_callback"
 SLACKBOT = "USLACKBOT"  # the one bot that Slack itself does not call a bot
 
 
-@dataclass(frozen=True, slots=True)
-class Callback:
+class Callback(NamedTuple):
     """`type` is the outer one; `event` and `id` are empty unless it is `event_callback`."""
 
     type: str

@@ -49,7 +49,7 @@ def published(callback: Callback, raw: Raw[SlackSettings]) -> Iterable[Event]:
     if who is not None:
         known["author"] = who
     when = known["remote_created_at"] if message.get("event_ts") == message["ts"] else happened_at(callback)
-    return (Event(kind["published"], callback.id, when, Post(**known), actor=who),)
+    return (Event(kind["published"], callback.id, when, Post.of(known), actor=who),)
 
 
 def edited(callback: Callback, raw: Raw[SlackSettings]) -> Iterable[Event]:
@@ -84,7 +84,7 @@ def edited(callback: Callback, raw: Raw[SlackSettings]) -> Iterable[Event]:
             type=kind["edited"],
             key=callback.id,
             time=happened_at(callback),
-            entity=Post(**known),
+            entity=Post.of(known),
             changed=["/" + name for name in changed],
             previous={"/" + name: _json(then[name]) for name in changed if then and name in then} or None,
             actor=_editor(message, before, changed, who, connection),
@@ -110,7 +110,7 @@ def _deletion(callback: Callback, raw: Raw[SlackSettings], message: Part, before
         who = _author(before, raw.connection)
         if who is not None:
             known["author"] = who
-    return (Event(kind["deleted"], callback.id, when, Post(**known), changed=("/deleted_at",)),)
+    return (Event(kind["deleted"], callback.id, when, Post.of(known), changed=("/deleted_at",)),)
 
 
 def _placed(message: Part, channel: str, connection: Connection[SlackSettings]) -> tuple[EntityType, dict[str, Any]]:

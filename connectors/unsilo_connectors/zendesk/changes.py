@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from pydantic import JsonValue
-from unsilo_schemas.entity import Coded
+from unsilo_schemas.entity import Coded, plain
 
 from ..contract import Event, Raw
 from .delivery import Delivery, inner, required
 from .layouts import STATUS, Layout, pointer
 from .settings import ZendeskSettings
-from .values import Here, flag, identifier, named, plain, tags
+from .values import Here, flag, identifier, named, tags
 
 Translate: TypeAlias = Callable[[Delivery, Raw[ZendeskSettings]], Iterable[Event]]
 Verb: TypeAlias = Callable[[Any, Any, Here], str]  # from Zendesk's values before and after
@@ -140,8 +140,10 @@ def told(
     fields = layout.read(source, here)
     if custom:
         fields["custom"] = {**fields.get("custom", {}), **custom}
-    ref = here.ref(layout.remote_type, remote_id, url=page(layout, remote_id, here))
-    entity = layout.kind.model(id=here.entity_id(layout.remote_type, remote_id), refs=[ref], **fields, **more)
+    fields["id"] = here.entity_id(layout.remote_type, remote_id)
+    fields["refs"] = [here.ref(layout.remote_type, remote_id, url=page(layout, remote_id, here))]
+    fields.update(more)
+    entity = layout.kind.model.of(fields)
     return Event(
         layout.kind[verb],
         delivery.key(here),

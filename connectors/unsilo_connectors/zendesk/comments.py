@@ -60,12 +60,10 @@ def _told(
     here = raw.connection
     remote_id = required(comment, "id", here)
     fields = _read(comment, here)
-    entity = Comment(
-        id=here.entity_id(remote_type, remote_id),
-        refs=[here.ref(remote_type, remote_id)],
-        ticket=here.entity_id("ticket", required(delivery.detail, "id", here)),
-        **fields,
-    )
+    fields["id"] = here.entity_id(remote_type, remote_id)
+    fields["refs"] = [here.ref(remote_type, remote_id)]
+    fields["ticket"] = here.entity_id("ticket", required(delivery.detail, "id", here))
+    entity = Comment.of(fields)
     author = fields.get("author") if verb == "added" else None
     return Event(
         COMMENT[verb],

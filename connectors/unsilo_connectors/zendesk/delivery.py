@@ -1,9 +1,8 @@
 """A decoded body: an event with Zendesk's fixed envelope, or what an administrator had a trigger say."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from unsilo_schemas.entity import Actor
 
@@ -18,8 +17,7 @@ TRIGGER = "trigger"
 _ACTOR_KINDS: Mapping[str, Kind] = {"system": "system", "bot": "bot", "end_user": "human", "agent": "human"}
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """One body. `detail` is the object as it is now, `event` what happened; a trigger's body has neither."""
 
     kind: str

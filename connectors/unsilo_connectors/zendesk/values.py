@@ -5,11 +5,9 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
-from pydantic import BaseModel
 from unsilo_schemas.entity import Actor, Coded, ContactPoint, Reference
-from unsilo_schemas.envelope import timestamp
 
-from ..contract import Connection, MalformedWebhook, Settings
+from ..contract import Connection, MalformedWebhook
 from ..payloads import moment
 from .settings import ZendeskSettings
 
@@ -20,7 +18,7 @@ Kind: TypeAlias = Literal["human", "bot", "system"]
 SYSTEM_ID = "-1"  # Zendesk's own automations, as its audits name them
 _NOBODY = ("", "0")  # how user events write an absent id
 _ID_LIMIT = 10**20  # beyond 64 bits; Python refuses to write far longer numbers as text
-_REMEMBERED = 10_000  # the same people, groups and words come again and again, and making them takes most of the time
+_REMEMBERED = 10_000  # the same few words come again and again
 
 
 def named(name: str, reader: Reader, value: Any, here: Here) -> Any:
@@ -110,7 +108,7 @@ def actor(value: Any, here: Here, name: str | None = None, kind: Kind | None = N
     remote_id = identifier(value, here)
     if remote_id is None:
         return None
-    return _actor(here.id, remote_id, name, "system" if remote_id == SYSTEM_ID else kind)
+    return here.actor(remote_id, name, "system" if remote_id == SYSTEM_ID else kind)
 
 
 def actors(value: Any, here: Here) -> list[Actor] | None:
@@ -126,7 +124,7 @@ def reference(remote_type: str) -> Reader:
 
     def read(value: Any, here: Here) -> Reference | None:
         remote_id = identifier(value, here)
-        return None if remote_id is None else _reference(here.id, remote_type, remote_id)
+        return None if remote_id is None else here.reference(remote_type, remote_id)
 
     return read
 
@@ -158,28 +156,5 @@ def coded(categories: Mapping[str, str]) -> Reader:
     return read
 
 
-def plain(value: Any) -> Any:
-    """A read value as JSON, for `previous`."""
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json", exclude_unset=True)
-    if isinstance(value, list):
-        return [plain(item) for item in value]
-    return timestamp(value) if isinstance(value, datetime) else value
-
-
 _FLAGS = {"true": True, "false": False, "": None}
 _OUTSIDERS = {"end-user": True, "agent": False, "admin": False}
-
-
-@lru_cache(maxsize=_REMEMBERED)
-def _actor(connection: str, remote_id: str, name: str | None, kind: Kind | None) -> Actor:
-    return _connection(connection).actor(remote_id, name, kind)
-
-
-@lru_cache(maxsize=_REMEMBERED)
-def _reference(connection: str, remote_type: str, remote_id: str) -> Reference:
-    return _connection(connection).reference(remote_type, remote_id)
-
-
-def _connection(id: str) -> Connection[Settings]:
-    return Connection(id, "zendesk", Settings())  # a connection with its settings has no hash to remember it by

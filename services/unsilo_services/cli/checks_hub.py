@@ -107,9 +107,7 @@ def workers(examination: Examination) -> Iterator[Finding]:
     for service in examination.services:
         if not service.workers and not service.address:
             waits = f"; {lag[service.name]} records wait for it" if lag[service.name] else ""
-            yield Finding(
-                "wrong", f"{service.name}: no worker{waits}", f"start one with `unsilo run {service.name}`"
-            )
+            yield Finding("wrong", f"{service.name}: no worker{waits}", f"start one with `unsilo run {service.name}`")
 
 
 def queues(examination: Examination) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ from ..config_topic import Change, changes, entries, load, publish, undeclared
 from ..configuration import Configuration, topics_of
 from ..kafka import Kafka
 from ..settings import HubSettings
+from .hub import REACH_SECONDS
 from .output import AsJson, console, errors, show_json
 
 DEFAULT_FILE = Path("unsilo.yaml")
@@ -45,7 +46,7 @@ def apply(
     """
     settings = HubSettings()
     kafka = Kafka.from_settings(settings)
-    kafka.wait()
+    kafka.wait(REACH_SECONDS)
     configuration = _read(files)
     wanted = apply_read(kafka, settings, configuration, prune=prune, dry_run=dry_run)
     if as_json:

@@ -118,9 +118,7 @@ def redrive(
         return
     show_rows(rows, False, "no such dead letters")
     if yes:
-        errors.print(
-            f"{done} put back, {len(plan) - done} not; `unsilo dead list` shows what fails anew", markup=False
-        )
+        errors.print(f"{done} put back, {len(plan) - done} not; `unsilo dead list` shows what fails anew", markup=False)
     elif free:
         errors.print(f"{len(free)} would be put back, {len(stuck)} would not: --yes does it", markup=False)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 from unsilo_connectors.samples import Sample, samples
 from unsilo_schemas.catalogue import ENTITY_TYPES
 from unsilo_schemas.envelope import Envelope
@@ -17,8 +18,9 @@ from ..config_topic import from_entries, load
 from ..configuration import connection_of, connector_of, from_environment
 from ..kafka import OFFSET_END, Kafka, KafkaError, KafkaException, Message, TopicPartition, headers_of, offset_at
 from ..settings import HubSettings, running
+from .hub import REACH_SECONDS
 from .moments import moment
-from .output import AsJson, AsJsonLines, console, fail, printable, show_json
+from .output import AsJson, AsJsonLines, console, errors, fail, printable, show_json
 
 
 def tail(
@@ -36,10 +38,15 @@ def tail(
     """
     settings = HubSettings()
     kafka = Kafka.from_settings(settings)
-    kafka.wait()
+    kafka.wait(REACH_SECONDS)
     start = None if since is None else moment(since)
     for message in _events(kafka, Topics(settings.topic_prefix), start, once):
-        envelope = Envelope.from_headers(headers_of(message))
+        try:
+            envelope = Envelope.from_headers(headers_of(message))
+        except ValidationError:
+            place = f"{message.topic()}/{message.partition()}/{message.offset()}"
+            errors.print(f"the record at {place} is no event and is passed over", markup=False)
+            continue
         if type is not None and type not in envelope.type:
             continue
         if connection is not None and connection != envelope.connection:
@@ -53,7 +60,8 @@ def tail(
 
 def line(envelope: Envelope, value: bytes | None) -> str:
     """An event on one line: when the hub had it, whose it is, what happened, to what."""
-    entity = {} if value is None else json.loads(value)["entity"]
+    data = envelope.structured(value).get("data")
+    entity = data.get("entity", {}) if isinstance(data, dict) else {}
     said = next(
         (str(entity[name]) for name in ("title", "name", "body", "display_name", "emoji") if entity.get(name)), ""
     )
@@ -78,7 +86,7 @@ def send(
 
     settings = HubSettings()
     kafka = Kafka.from_settings(settings)
-    kafka.wait()
+    kafka.wait(REACH_SECONDS)
     section = from_entries(load(kafka, Topics(settings.topic_prefix).config())).connections.get(connection)
     if section is None:
         raise fail(f"there is no connection {connection!r}: `unsilo connections list` shows those there are")

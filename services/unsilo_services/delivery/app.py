@@ -24,6 +24,8 @@ def run() -> None:
             return step.command_topics()
 
         try:
-            process.run_loop(topics, step, poll_seconds=_POLL_SECONDS, batch_records=_BATCH_RECORDS)
+            process.run_loop(
+                topics, step, lambda: lanes.turned_at, poll_seconds=_POLL_SECONDS, batch_records=_BATCH_RECORDS
+            )
         finally:
             lanes.stop()

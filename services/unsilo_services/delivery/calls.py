@@ -57,6 +57,8 @@ async def _send(http: httpx.AsyncClient, call: Call, trace: Mapping[str, str]) -
         raise Refused("has an address that is none: check the connection's settings") from None
     except httpx.UnsupportedProtocol:
         raise Refused("has an address that is neither http nor https: check the connection's settings") from None
+    except (UnicodeEncodeError, httpx.LocalProtocolError):  # the message of either holds the header
+        raise Refused("would need a header that HTTP does not have: check the connection's secret") from None
     except httpx.HTTPError as error:
         raise Postponed(f"is out of reach ({type(error).__name__})") from None
     except TimeoutError:

@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 CONCURRENT_CALLS = 8  # for each connection
 _FIRST_WAIT_SECONDS = 0.5
 _LONGEST_WAIT_SECONDS = 60.0
+_TURN_SECONDS = 0.5
 
 
 @dataclass(slots=True)
@@ -70,10 +71,13 @@ class Lanes:
         self._tasks: dict[Hashable, asyncio.Task[None]] = {}
         self._calling: set[asyncio.Task[None]] = set()
         self._ending: set[asyncio.Task[None]] = set()
+        self.turned_at = time.monotonic()
+        """When the thread last showed that it works: an action that never yields would stop all of them."""
 
     def start(self) -> None:
         """Starts the thread."""
         self._thread.start()
+        self._loop.call_soon_threadsafe(self._turn)
 
     def stop(self) -> None:
         """Ends the thread. Calls that are still out are abandoned: drain them first."""
@@ -96,6 +100,10 @@ class Lanes:
     def ask(self, connection: str, steps: Any) -> "Future[Any]":
         """Makes calls outside the order of commands, once: what they return, or Refused or Postponed."""
         return self._across(self._ask(connection, steps))
+
+    def _turn(self) -> None:
+        self.turned_at = time.monotonic()
+        self._loop.call_later(_TURN_SECONDS, self._turn)
 
     def _enqueue(self, name: Hashable, job: Job, tell: Callable[[Outcome], None]) -> None:
         lane = self._lane(job.connection.id)

@@ -95,8 +95,11 @@ class Delivery:
             place, running, outcome = self._settled.get()
             if self._running.get(place) is running:  # else its partition was given back meanwhile
                 self._outcomes[place] = outcome
-        for place, outcome in self._outcomes.items():
+        for place, outcome in list(self._outcomes.items()):
             running = self._running[place]
+            if outbox.finished(*place):
+                del self._outcomes[place], self._running[place]
+                continue
             self._settle(running.order, outcome, outbox, running.job.connector.name)
             outbox.finish(*place)
         for message in records:

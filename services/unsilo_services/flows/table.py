@@ -51,6 +51,7 @@ class Table:
         self._store = _opened(folder)
         self._takers: dict[str, Take] = {}
         self._assigned: set[Partition] = set()
+        self._places_of: dict[str, list[Partition]] = {}  # the number of a topic's partitions never changes
         self._changed = threading.Condition()
         self._positions: dict[Partition, int] = {}
         self._ends: dict[
@@ -63,8 +64,8 @@ class Table:
         """Grows with every record: what could not be decided before may be decided now."""
 
     def follow(self, takers: dict[str, Take]) -> None:
-        """Sets which topics are followed, and what takes their records. One that is not there yet is waited for."""
-        self._takers = takers
+        """Follows these topics too, each with what takes its records. One that is not there yet is waited for."""
+        self._takers = {**self._takers, **takers}
 
     def start(self, seconds: float = 120) -> None:
         """Returns when all that there is has been read; TimeoutError if that takes too long."""
@@ -168,11 +169,15 @@ class Table:
         changes.write()
 
     def _places(self, topic: str) -> list[Partition]:
-        try:
-            return [(topic, number) for number in range(self._kafka.partitions(topic))]
-        except KafkaException as error:
-            log.warning("links: %s", error.args[0].str())
-            return []
+        found = self._places_of.get(topic)
+        if not found:
+            try:
+                found = [(topic, number) for number in range(self._kafka.partitions(topic))]
+            except KafkaException as error:
+                log.warning("links: %s", error.args[0].str())
+                return []
+            self._places_of[topic] = found
+        return found
 
     def _checkpoint(self, at: Partition) -> int:
         found = self._store.get(_position_key(at))

@@ -1,9 +1,8 @@
 """Events that cannot be decided yet, and behind each those of the same aggregate, whose turn has not come."""
 
-import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ..kafka import Message
 from ..loop import Partition
@@ -11,12 +10,12 @@ from ..loop import Partition
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One event that is not finished, and since when it is looked at."""
+    """One event that is not finished, and since when it is looked at, on the monotonic clock."""
 
     message: Message
     partition: Partition
     offset: int
-    since: float = field(default_factory=time.monotonic)
+    since: float
 
     @property
     def key(self) -> bytes:

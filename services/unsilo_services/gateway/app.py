@@ -26,7 +26,8 @@ from .store import Store
 log = logging.getLogger(__name__)
 
 SERVICE = "gateway"
-_PROBE_SECONDS = 3.0
+_PROBE_SECONDS = 2.0
+_PROBE_PAUSE_SECONDS = 1.0
 _DRAIN_SECONDS = 20
 
 
@@ -139,4 +140,4 @@ async def _probe(kafka: Kafka, state: _State) -> None:
             state.reachable = True
         except KafkaUnavailable:
             state.reachable = False
-        await asyncio.sleep(_PROBE_SECONDS)
+        await asyncio.sleep(_PROBE_PAUSE_SECONDS)

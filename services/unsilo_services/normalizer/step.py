@@ -13,7 +13,7 @@ from ..dead_letters import DeadLetter, letter_headers
 from ..kafka import Message, headers_of
 from ..loop import Outbox, Partition, partition_of
 from ..metrics import DEAD, EVENTS, RECORDS
-from ..raw_records import DELIVERY, read_raw
+from ..raw_records import DELIVERY, named, raw_of
 from .ledger import Ledger
 from .normalize import Mapping, Published, delivery_id
 
@@ -124,11 +124,11 @@ class Normalizer:
         if mapping is None:
             return None, DeadLetter("source_unmapped", "its connection is not configured any more", "map")
         headers = headers_of(message)
-        key = next((value for name, value in headers if name == DELIVERY), None)
+        by_name = named(headers)
+        key = by_name.get(DELIVERY)
         delivery = None if key is None else delivery_id(mapping.connection.id, key)
         try:
-            raw = read_raw(mapping.connection, message, headers)
-            events = mapping.normalize(raw, headers)
+            events = mapping.normalize(raw_of(mapping.connection, message, by_name), headers)
         except DeadLetter as letter:
             return None, letter
         except (ValueError, OverflowError, OSError):

@@ -1,0 +1,321 @@
+"""What is typed to set a hub up and look at it: check, apply, connections, connectors, topics, schemas, send, tail."""
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from unsilo_connectors.discovery import connectors
+from unsilo_schemas.catalogue import EVENT_TYPES
+from unsilo_services.cli.app import main
+from unsilo_services.config_topic import from_entries, load
+from unsilo_services.kafka import TopicPartition
+
+from tests.services.running import SECRET, Hub, eventually, section, ticket
+
+CANARY = "canary-510e527f"
+FILE = """\
+hub: {public_url: https://hub.example.org}
+connections:
+  - {id: helpdesk, connector: zendesk, settings: {signing_secret: {env: SECRET}}}
+  - {id: chat, connector: slack, audience: internal, settings: {signing_secret: {env: NOT_SET}}}
+"""
+PLAIN = re.compile(r"[^\x1b\u2500-\u257f]*")  # neither colours nor boxes
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command said, and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Unsilo = Callable[..., Ran]
+
+
+@pytest.fixture
+def unsilo(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Unsilo:
+    """Runs a command in a folder of its own, in this process: `unsilo(hub, "apply")`."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("UNSILO_DATA", str(tmp_path / "data"))
+
+    def run(hub: Hub | None, *words: str) -> Ran:
+        for name, value in {} if hub is None else hub.environment.items():
+            if name.startswith("UNSILO_") or name == "SECRET":
+                monkeypatch.setenv(name, value)
+        monkeypatch.setattr(sys, "argv", ["unsilo", *words])
+        try:
+            main()
+            code = 0
+        except SystemExit as end:
+            code = int(end.code or 0)
+        out, err = capsys.readouterr()
+        assert PLAIN.fullmatch(out), "what goes to a pipe is plain"
+        return Ran(code, out, err)
+
+    return run
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    written = tmp_path / "unsilo.yaml"
+    written.write_text(FILE)
+    return written
+
+
+def entries_of(hub: Hub) -> dict[str, bytes]:
+    return load(hub.kafka, hub.topics.config())
+
+
+def test_check_says_that_nothing_is_wrong_without_a_hub(unsilo: Unsilo, file: Path) -> None:
+    ran = unsilo(None, "check")
+    assert (ran.code, ran.err) == (0, "")
+    assert "2 connections" in ran.out
+    assert unsilo(None, "check", "-f", str(file.parent), "--json").json()["connections"] == ["chat", "helpdesk"]
+
+
+def test_check_says_what_is_wrong_by_file_line_and_field(unsilo: Unsilo, file: Path) -> None:
+    file.write_text(FILE.replace("zendesk", "zendesc").replace("{env: NOT_SET}", CANARY))
+    ran = unsilo(None, "check")
+    assert (ran.code, ran.out) == (1, "")
+    assert [line.split(": ")[:2] for line in ran.err.splitlines()] == [
+        ["unsilo.yaml:3", "connections.0.connector"],
+        ["unsilo.yaml:4", "connections.1.settings.signing_secret.0"],
+    ]
+    assert CANARY not in ran.err
+    assert unsilo(None, "check", "-f", "nowhere.yaml").err.startswith("nowhere.yaml:1: ")
+
+
+@pytest.mark.kafka
+def test_apply_puts_everything_in_and_is_done_when_that_is_so(hub: Hub, unsilo: Unsilo, file: Path) -> None:
+    dry = unsilo(hub, "apply", "--dry-run", "--json")
+    assert {change["key"]: change["change"] for change in dry.json()} == {
+        "hub": "added",
+        "connection/chat": "added",
+        "connection/helpdesk": "added",
+    }
+    assert entries_of(hub) == {}
+    assert hub.kafka.partitions(hub.topics.raw("chat").name) == 0
+    ran = unsilo(hub, "apply")
+    assert ran.code == 0
+    assert "applied" in ran.out
+    assert sorted(from_entries(entries_of(hub)).connections) == ["chat", "helpdesk"]
+    assert hub.kafka.partitions(hub.topics.raw("chat").name) == 3
+    assert SECRET.encode() not in b"".join(entries_of(hub).values())
+    again = unsilo(hub, "apply", "--json")
+    assert again.json() == []
+
+
+@pytest.mark.kafka
+def test_apply_changes_nothing_when_anything_is_wrong(hub: Hub, unsilo: Unsilo, file: Path) -> None:
+    unsilo(hub, "apply")
+    before = entries_of(hub)
+    file.write_text(FILE.replace("helpdesk", "second-desk").replace("connector: slack", "connector: slick"))
+    ran = unsilo(hub, "apply", "--prune")
+    assert ran.code == 1
+    assert "unsilo.yaml:4: connections.1.connector: " in ran.err
+    assert entries_of(hub) == before
+    assert hub.kafka.partitions(hub.topics.raw("second-desk").name) == 0
+
+
+@pytest.mark.kafka
+def test_apply_keeps_what_no_file_declares_until_it_is_told_to_prune(hub: Hub, unsilo: Unsilo, file: Path) -> None:
+    unsilo(hub, "apply")
+    file.write_text("".join(line for line in FILE.splitlines(keepends=True) if "chat" not in line))
+    kept = unsilo(hub, "apply")
+    assert "connection/chat" in kept.err
+    assert "connection/chat" in entries_of(hub)
+    would = unsilo(hub, "apply", "--prune", "--dry-run", "--json")
+    assert would.json() == [{"key": "connection/chat", "change": "removed"}]
+    assert "connection/chat" in entries_of(hub)
+    assert unsilo(hub, "apply", "--prune").code == 0
+    assert sorted(entries_of(hub)) == ["connection/helpdesk", "hub"]
+    assert hub.kafka.partitions(hub.topics.raw("chat").name) == 3
+
+
+@pytest.mark.kafka
+def test_apply_of_two_people_at_once_ends_in_one_of_both(hub: Hub, file: Path) -> None:
+    command = [sys.executable, "-m", "unsilo_services.cli.app", "apply", "-f"]
+    files = []
+    for name in ("one", "two"):
+        other = file.with_name(f"{name}.yaml")
+        other.write_text(FILE.replace("helpdesk", f"desk-{name}"))
+        files.append(other)
+    running = [
+        subprocess.Popen([*command, str(each)], env=hub.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for each in files
+    ]
+    said = [process.communicate(timeout=60)[1].decode() for process in running]
+    assert 0 in [process.returncode for process in running], said
+    assert all("Traceback" not in text for text in said), said
+    found = from_entries(entries_of(hub)).connections
+    done = {name for name, process in zip(("one", "two"), running, strict=True) if process.returncode == 0}
+    assert {f"desk-{name}" for name in done} <= found.keys()
+
+
+@pytest.mark.kafka
+def test_a_topic_that_is_not_as_it_should_be_is_named(hub: Hub, unsilo: Unsilo, file: Path) -> None:
+    hub.kafka.create([hub.topics.raw("helpdesk", 1)])
+    ran = unsilo(hub, "apply")
+    name = hub.topics.raw("helpdesk").name
+    assert any(name in line and "partitions" in line for line in ran.err.splitlines())
+    rows = {row["topic"]: row for row in unsilo(hub, "topics", "--json").json()}
+    assert "partitions is 1" in rows[name]["differs"]
+    assert not rows[hub.topics.raw("chat").name]["differs"]
+    assert rows.keys() >= {topic.name for topic in hub.topics.fixed()}
+    assert len(unsilo(hub, "topics").out.splitlines()) == len(rows)
+
+
+@pytest.mark.kafka
+def test_connections_are_listed_with_their_address_and_whether_they_are_open(
+    hub: Hub, unsilo: Unsilo, file: Path
+) -> None:
+    nothing = unsilo(hub, "connections", "list")
+    assert (nothing.code, nothing.out) == (0, "")
+    assert "unsilo apply" in nothing.err
+    unsilo(hub, "apply")
+    rows = {row["id"]: row for row in unsilo(hub, "connections", "list", "--json").json()}
+    assert rows["helpdesk"]["url"] == "https://hub.example.org/in/helpdesk"
+    assert rows["helpdesk"]["state"] == "open"
+    assert "NOT_SET" in rows["chat"]["state"]
+    lines = unsilo(hub, "connections", "list").out.splitlines()
+    assert [line.split("\t")[0] for line in lines] == ["chat", "helpdesk"]
+    shown = unsilo(hub, "connections", "show", "helpdesk", "--json").json()
+    assert shown["url"] == "https://hub.example.org/in/helpdesk"
+    assert shown["when_we_fail"] == connectors()["zendesk"].sender.on_failure
+    unknown = unsilo(hub, "connections", "show", "nobody")
+    assert unknown.code == 1
+    assert "unsilo connections list" in unknown.err
+
+
+def test_connectors_are_listed_and_shown(unsilo: Unsilo) -> None:
+    listed = unsilo(None, "connectors", "list", "--json").json()
+    assert {row["name"] for row in listed} == set(connectors())
+    assert len(unsilo(None, "connectors", "list").out.splitlines()) == len(listed)
+    for name in connectors():
+        assert unsilo(None, "connectors", "show", name, "--json").json()["name"] == name
+        assert connectors()[name].title in unsilo(None, "connectors", "show", name).out
+    assert unsilo(None, "connectors", "show", "nothing").code == 1
+
+
+def test_schemas_are_listed_and_shown_with_an_example(unsilo: Unsilo) -> None:
+    listed = [row["type"] for row in unsilo(None, "schemas", "list", "--json").json()]
+    assert listed == list(EVENT_TYPES)
+    name = "unsilo.ticket.ticket.created.v1"
+    assert unsilo(None, "schemas", "show", name).json()["$schema"].endswith("2020-12/schema")
+    assert name in unsilo(None, "schemas", "show", name, "--example").out
+    wrong = unsilo(None, "schemas", "show", "ticket.created")
+    assert wrong.code == 1
+    assert "unsilo.ticket" in wrong.err
+
+
+@pytest.mark.kafka
+def test_send_and_tail_go_through_the_running_hub(hub: Hub, unsilo: Unsilo, file: Path) -> None:
+    unsilo(hub, "apply")
+    gateway = hub.start_gateway()
+    hub.start("normalizer")
+    assert "ticket-created" in unsilo(hub, "send", "helpdesk").out.split()
+    sent = unsilo(hub, "send", "helpdesk", "ticket-created", "--gateway", gateway.url)
+    assert (sent.code, sent.out.split()[0]) == (0, "202")
+    body = file.with_name("body.json")
+    body.write_bytes(ticket(7))
+    assert unsilo(hub, "send", "helpdesk", str(body), "--gateway", gateway.url).code == 0
+
+    def both() -> list[dict[str, Any]] | None:
+        found = tailed(unsilo, hub)
+        return found if len(found) == 2 else None
+
+    events = eventually(both, "two events")
+    kinds = {"unsilo.ticket.ticket.created.v1", "unsilo.ticket.ticket.status_changed.v1"}
+    assert {event["type"] for event in events} == kinds
+    assert {event["connection"] for event in events} == {"helpdesk"}
+    assert events[0]["data"]["entity"]["refs"]
+    assert [event["type"] for event in tailed(unsilo, hub, "--type", "status_changed")] == [
+        "unsilo.ticket.ticket.status_changed.v1"
+    ]
+    assert tailed(unsilo, hub, "--connection", "chat") == []
+    lines = unsilo(hub, "tail", "--once", "--since", "1h").out.splitlines()
+    assert len(lines) == 2
+    assert all("helpdesk" in line and len(line) <= 110 for line in lines)
+    assert unsilo(hub, "tail", "--once").out == ""
+
+
+def tailed(unsilo: Unsilo, hub: Hub, *words: str) -> list[dict[str, Any]]:
+    ran = unsilo(hub, "tail", "--once", "--since", "1h", "--json", *words)
+    assert ran.code == 0, ran.err
+    return [json.loads(line) for line in ran.out.splitlines()]
+
+
+@pytest.mark.kafka
+def test_send_says_what_stands_in_its_way(hub: Hub, unsilo: Unsilo, file: Path) -> None:
+    assert "unsilo connections list" in unsilo(hub, "send", "helpdesk", "ticket-created").err
+    unsilo(hub, "apply")
+    assert "unsilo up" in unsilo(hub, "send", "helpdesk", "ticket-created", "--gateway", "http://127.0.0.1:1").err
+    assert "NOT_SET" in unsilo(hub, "send", "chat", "message").err
+    nothing = unsilo(hub, "send", "helpdesk", "no-such-sample")
+    assert nothing.code == 1
+    assert "neither a file nor" in nothing.err
+    refused = hub.start_gateway(SECRET="another")
+    ran = unsilo(hub, "send", "helpdesk", "ticket-created", "--gateway", refused.url)
+    assert ran.code == 1
+    assert ran.out.startswith("401")
+
+
+@pytest.mark.kafka
+def test_tail_shows_what_it_can_of_what_no_normalizer_wrote(hub: Hub, unsilo: Unsilo) -> None:
+    producer = hub.kafka.producer()
+    topic = hub.event_topics()[0]
+    headers = [("ce_specversion", b"1.0"), ("ce_id", b"1"), ("ce_source", b"/c/x"), ("ce_type", b"x\x1b[31m")]
+    for value, said in ((None, headers), (b"\xff", headers), (b"1", []), (b"{}", [("ce_id", b"\xff")])):
+        producer.produce(topic, value, headers=list(said))
+    assert producer.flush(30) == 0
+    assert hub.kafka.end_offsets([TopicPartition(topic, n) for n in range(6)])
+    for json_too in ((), ("--json",)):
+        ran = unsilo(hub, "tail", "--once", "--since", "1h", *json_too)
+        assert ran.code == 0, ran.err
+        assert "Traceback" not in ran.err
+
+
+@pytest.mark.parametrize("words", [["apply"], ["tail", "--once"], ["connections", "show", "x"]])
+def test_says_in_a_sentence_that_no_kafka_answers(file: Path, words: list[str]) -> None:
+    environment = {**os.environ, "UNSILO_KAFKA_BOOTSTRAP": "127.0.0.1:1", "UNSILO_DATA": str(file.parent)}
+    command = [sys.executable, "-m", "unsilo_services.cli.app", *words]
+    ran = subprocess.run(command, env=environment, cwd=file.parent, capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 1
+    assert ran.stdout == ""
+    assert "127.0.0.1:1" in ran.stderr
+    assert "unsilo up" in ran.stderr
+    assert len(ran.stderr.splitlines()) == 1
+
+
+@pytest.mark.kafka
+def test_a_terminal_gets_a_table_and_a_pipe_gets_tabs(hub: Hub, file: Path) -> None:
+    hub.connect(section("helpdesk", "zendesk"))
+    command = [sys.executable, "-m", "unsilo_services.cli.app", "connections", "list"]
+    main_end, other_end = pty.openpty()
+    with subprocess.Popen(command, env={**hub.environment, "COLUMNS": "200"}, stdout=other_end) as process:
+        os.close(other_end)
+        said = b""
+        try:
+            while chunk := os.read(main_end, 65536):
+                said += chunk
+        except OSError:  # a terminal whose other end is gone
+            pass
+        assert process.wait(60) == 0
+    os.close(main_end)
+    assert b"connector" in said
+    assert b"\t" not in said
+    piped = subprocess.run(command, env=hub.environment, capture_output=True, text=True, timeout=60, check=True)
+    assert piped.stdout.split("\t")[:2] == ["helpdesk", "zendesk"]
