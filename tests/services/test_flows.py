@@ -4,6 +4,7 @@ import json
 import signal
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from unsilo_services.dead_letters import original_headers
 from unsilo_services.flows import copies, step
 from unsilo_services.flows.breaker import MOST_WRITES
 from unsilo_services.flows.known import Known
+from unsilo_services.flows.waiting import Item, Waiting
 from unsilo_services.kafka import TopicPartition, headers_of
 from unsilo_services.progress import Progress
 
@@ -252,12 +254,27 @@ def test_a_command_under_way_holds_up_the_verdict_on_our_own_account(writing: Wr
     before = datetime.now(UTC) - timedelta(seconds=400)
     command = writing.command(writing.order("strange", ORDER, "k", at=before))
     echo = reply("C5", number(), connection="strange", actor=BOT, recorded=long_ago(30))
-    late = reply("C6", number(), connection="strange", actor=BOT, recorded=long_ago(299))
-    writing.tell(echo, late)
-    eventually(lambda: len(worker.step._waiting) == 2)  # type: ignore[attr-defined]
+    another = reply("C6", number(), connection="strange", actor=BOT, recorded=long_ago(30))
+    writing.tell(echo, another)
+    waiting = worker.step._waiting  # type: ignore[attr-defined]
+    eventually(lambda: echo.key.encode() in waiting and another.key.encode() in waiting)
     writing.done(command, Written("message", echo.entity["refs"][0]["id"], "C5"))
     assert writing.await_suppressed(echo).data["why"] == "echo"
-    eventually(lambda: not worker.step._waiting)  # type: ignore[attr-defined]
+    eventually(lambda: another.key.encode() not in waiting)
+
+
+def test_an_echo_may_be_much_older_than_the_link_of_its_write(writing: Writing, worker: Worker) -> None:
+    mirrored(writing, id := number())
+    target = REF.model_copy(update={"id": id})
+    order = ORDER.model_copy(update={"action": "comment", "target": target})
+    order = CommandData.model_validate(order.model_dump(exclude_none=True))
+    command = writing.command(writing.order("helpdesk", order, "k", at=long_ago(500)))
+    echo = ticket(id, verb="updated", actor=AGENT, changed=("/status",), recorded=long_ago(450))
+    earlier = ticket(id, verb="updated", actor=AGENT, changed=("/status",), recorded=long_ago(600))
+    writing.tell(echo, earlier)
+    writing.done(command, Written("comment", number()), Written("ticket", id, fields=("/status",)))
+    writing.await_command(earlier)
+    assert writing.await_suppressed(echo).data["why"] == "echo"
 
 
 def test_where_nobody_knows_who_we_are_an_echo_is_known_by_its_link_alone(writing: Writing, worker: Worker) -> None:
@@ -326,7 +343,7 @@ def test_what_waits_too_long_for_a_copy_becomes_a_letter(
     original, said = ticket(id := number()), comment(id)
     writing.tell(original, said)
     [command] = writing.await_command(original)
-    eventually(lambda: worker.step._waiting)  # type: ignore[attr-defined]
+    eventually(lambda: said.key.encode() in worker.step._waiting)  # type: ignore[attr-defined]
     monkeypatch.setattr(copies, "PATIENCE_SECONDS", 0)
     [letter] = writing.await_letter("flows", said.id)
     assert (letter.headers["dl_reason"], letter.headers["dl_flow"]) == ("delivery_timeout", "comments")
@@ -502,6 +519,48 @@ def test_that_a_copy_is_being_made_is_known_to_whoever_comes_next(alone: Writing
         alone.await_command(said)
 
 
+def test_what_waits_moves_with_its_partition(alone: Writing) -> None:
+    ids = [number() for _ in range(18)]
+    events, said = [ticket(id) for id in ids], [comment(id) for id in ids]
+    with alone.routing("1") as second:
+        with alone.routing("0"):
+            alone.tell(*events, *said)
+            commands = [alone.await_command(event)[0] for event in events]
+        eventually(lambda: all(event.key.encode() in second.step._waiting for event in said))  # type: ignore[attr-defined]
+        for command in commands:
+            alone.done(command, Written("message", number(), "C1"))
+        for event in said:
+            alone.await_command(event)
+    assert Counter(record.cause for record in alone.commands(*said)) == {event.id: 1 for event in said}
+
+
+def test_what_waits_is_forgotten_with_its_partition_and_in_no_other() -> None:
+    waiting = Waiting()
+    items = [Item(Keyed(key), ("topic", partition), offset, 0.0) for key, partition, offset in ITEMS]  # type: ignore[arg-type]
+    for item in items:
+        waiting.add(item)
+    waiting.drop([("topic", 1)])
+    assert (len(waiting), waiting.of("topic")) == (3, 3)
+    assert (b"a" in waiting, b"b" in waiting) == (True, False)
+    first_of_each = list(waiting.settled(lambda item: item.offset != 5))
+    assert [item.offset for item in first_of_each] == [0, 4]
+    assert [item.offset for item in waiting.settled(lambda item: True)] == [5]
+    assert not waiting
+
+
+ITEMS = ((b"a", 0, 0), (b"b", 1, 1), (b"a", 1, 2), (b"b", 1, 3), (b"a", 0, 4), (b"a", 0, 5))
+
+
+@dataclass(frozen=True)
+class Keyed:
+    """As much of a message as a queue needs."""
+
+    found: bytes
+
+    def key(self) -> bytes:
+        return self.found
+
+
 def test_two_workers_share_the_work_and_every_event_is_commanded_once(alone: Writing) -> None:
     events = [ticket(number()) for _ in range(60)]
     with alone.routing("0"):
@@ -565,7 +624,7 @@ def test_where_so_many_wait_a_copy_is_not_waited_for_long(
 
 
 def test_a_marked_object_is_our_own_though_its_link_never_comes(writing: Writing, worker: Worker) -> None:
-    marked = post("C" + number(), actor=BOT, marker="a-key", recorded=long_ago(20))
+    marked = post("C" + number(), actor=BOT, marker="a-key", recorded=long_ago())
     by_another = post("C" + number(), marker="a-key")
     writing.tell(marked, by_another)
     writing.await_command(by_another)
@@ -623,6 +682,13 @@ def test_the_table_of_links_can_be_deleted_and_is_the_same_again(
         assert known.commands.copying(open_one.object, "chat") == "under_way"
         assert known.commands.copying(entity_id("helpdesk", "ticket", id), "chat") is None
         assert known.commands.issued_at(command.id) is not None
+    finally:
+        known.stop()
+    known = Known(writing.kafka, writing.topics, tmp_path / "links")  # goes on from where it was
+    known.follow(worker._follower.current)
+    known.start()
+    try:
+        assert known.commands.under_way("chat", 2**60)
         writing.refused(command)
         eventually(lambda: known.commands.copying(open_one.object, "chat") == "failed")
     finally:

@@ -29,6 +29,7 @@ from unsilo_services.delivery.mirrors import mirror_link
 from unsilo_services.delivery.step import Delivery
 from unsilo_services.flows.known import Known
 from unsilo_services.flows.step import Flows
+from unsilo_services.flows.stories import PATIENCE_MS
 from unsilo_services.kafka import KafkaError, KafkaException, Message, Producer, TopicPartition, headers_of
 from unsilo_services.loop import Step, TransactionalLoop
 
@@ -112,7 +113,8 @@ def reply(channel: str, to: str, connection: str = "chat", body: str = "yes", **
                 space=space, thread=thread, in_reply_to=thread, body=body, **more)  # fmt: skip
 
 
-def long_ago(seconds: float = 11) -> datetime:
+def long_ago(seconds: float = PATIENCE_MS / 1000 + 1) -> datetime:
+    """So long that no link is waited for any more, unless another number of seconds is given."""
     return datetime.now(UTC) - timedelta(seconds=seconds)
 
 

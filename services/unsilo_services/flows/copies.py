@@ -34,18 +34,22 @@ class Copies:
         `since` is when it was first asked for, on the monotonic clock. Raises CopyAwaited where the copy is being made,
         DeadLetter where it was not made, or not in time.
         """
-        found = self._known.links.twin(object_id, connection)
-        if found is not None:
-            return found
-        state = self._known.commands.copying(object_id, connection)
-        on_its_way = state is None and (object_id, connection) in self._issued
-        if state != "under_way" and not on_its_way and not self._known.is_current(connection, since):
-            raise CopyAwaited
-        if state == "failed":
-            why = f"what this is about was not written to {connection}: put that letter of delivery back first"
-            raise DeadLetter("delivery_rejected", why, "copy")
-        if state is None and not on_its_way:
-            return None
+        current = False
+        while True:
+            found = self._known.links.twin(object_id, connection)
+            if found is not None:
+                return found
+            state = self._known.commands.copying(object_id, connection)
+            if state == "under_way" or (state is None and (object_id, connection) in self._issued):
+                break
+            if current and state is None:
+                return None
+            if current:
+                why = f"what this is about was not written to {connection}: put that letter of delivery back first"
+                raise DeadLetter("delivery_rejected", why, "copy")
+            if not self._known.is_current(connection, since):
+                raise CopyAwaited
+            current = True  # now there can be no link that is not in the table: look once more
         if time.monotonic() - since < (CROWDED_PATIENCE_SECONDS if crowded else PATIENCE_SECONDS):
             raise CopyAwaited
         why = f"what this is about is not written to {connection} yet: put this back once that answers again"

@@ -90,17 +90,21 @@ class Decisions:
     def _story(self, event: Event, since: float) -> tuple[Story, str | None]:
         """The story that an event belongs to, and what it was taken for if it was suspected."""
         here, act = event.connection, event.act
-        unsettled = self._known.commands.under_way(here, act.recorded_ms + _CLOCKS_DIFFER_MS)
-        written_to = here in self._written_to or unsettled
-        if not suspected(act, self._configuration.accounts.get(here), written_to):
-            return event.story, None
-        writes = self._known.links.writes(event.entity_id)
-        verdict = judge(act, writes, int(time.time() * 1000), unsettled)
-        if verdict == "wait" and not written_to:  # nobody writes there, whose link could come
-            return event.story, None
-        if verdict == "near_miss" and not self._known.is_current(here, since):
-            return event.story, "wait"
-        return continued(writes, here) or event.story, verdict
+        current = False
+        while True:
+            unsettled = self._known.commands.under_way(here, act.recorded_ms + _CLOCKS_DIFFER_MS)
+            written_to = here in self._written_to or unsettled
+            if not suspected(act, self._configuration.accounts.get(here), written_to):
+                return event.story, None
+            writes = self._known.links.writes(event.entity_id)
+            verdict = judge(act, writes, int(time.time() * 1000), unsettled)
+            if verdict == "wait" and not written_to:  # nobody writes there, whose link could come
+                return event.story, None
+            if verdict != "near_miss" or current:
+                return continued(writes, here) or event.story, verdict
+            if not self._known.is_current(here, since):
+                return event.story, "wait"
+            current = True  # now there can be no link that is not in the table: look once more
 
     def _routed(self, event: Event, story: Story, flows: Sequence[Flow], since: float, crowded: bool) -> Decision:
         """The commands of those flows that an event starts. Raises CopyAwaited."""

@@ -44,10 +44,6 @@ class Known:
         """Whether all that was said of writes there before a moment (on the monotonic clock) has been read."""
         return self._table.reached((self._topics.event(LINK).name, self._topics.command(connection).name), moment)
 
-    def catch_up(self) -> None:
-        """Returns when all that was committed before the call has been read; TimeoutError if that takes too long."""
-        self._table.catch_up()
-
     def follow(self, configuration: Configuration) -> None:
         """Follows the commands to all connections of a configuration, and how they ended."""
         written_to = [name for name, item in configuration.connections.items() if connector_of(item).actions]

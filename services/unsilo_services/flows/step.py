@@ -65,8 +65,7 @@ class Flows:
         return [*{self._topics.event(kind).name for kind in ENTITY_TYPES}, self._topics.retry(CONSUMER).name]
 
     def assigned(self, partitions: Sequence[Partition]) -> None:
-        """Waits for what the partitions' last owner has committed."""
-        self._known.catch_up()
+        """Nothing to restore: every worker knows all links, and what waited comes again."""
 
     def revoking(self, partitions: Sequence[Partition]) -> None:
         """What waits comes again to whoever has the partition next."""

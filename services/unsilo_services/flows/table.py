@@ -70,10 +70,6 @@ class Table:
     def start(self, seconds: float = 120) -> None:
         """Returns when all that there is has been read; TimeoutError if that takes too long."""
         self._thread.start()
-        self.catch_up(seconds)
-
-    def catch_up(self, seconds: float = 120) -> None:
-        """Returns when all that was committed before the call has been read; TimeoutError if that takes too long."""
         partitions = [TopicPartition(*place) for topic in self._takers for place in self._places(topic)]
         ends = self._kafka.end_offsets(partitions, committed=True) if partitions else {}
         with self._changed:
