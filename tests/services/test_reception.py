@@ -300,6 +300,11 @@ def test_counts_the_failures_of_a_whole_ipv6_network_together() -> None:
     assert not limits.take_unverified("2001:db8:1:2:ffff::1")
     assert limits.take_unverified("2001:db8:1:3::1")
     assert limits.take_unverified("not:an:address")
+    for number in range(UNVERIFIED_PER_MINUTE + 1):
+        assert limits.take_unverified(f"::ffff:192.0.2.{number}")
+    for _ in range(UNVERIFIED_PER_MINUTE - 1):
+        assert limits.take_unverified("192.0.2.7")
+    assert not limits.take_unverified("::ffff:192.0.2.7")
     assert limits.take_unverified("unknown")
 
 

@@ -30,6 +30,7 @@ def _network(address: str) -> str:
     if ":" not in address:
         return address
     try:
-        return str(int(IPv6Address(address)) >> 64)
+        found = IPv6Address(address)
     except ValueError:
         return address
+    return str(found.ipv4_mapped or int(found) >> 64)
