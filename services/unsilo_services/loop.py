@@ -219,7 +219,7 @@ class TransactionalLoop:
     def _give_up(self, error: KafkaException) -> None:
         """The transaction at hand did not happen, and its producer is done. Raises Fenced if another took its place."""
         TRANSACTIONS.labels(self._service, "aborted").inc()
-        fault = error.args[0]
+        fault = self._reason(error.args[0])
         log.warning("transaction given up, its records come again: %s", fault.str())
         self._step.aborted()
         if self._producer is not None:
@@ -230,6 +230,16 @@ class TransactionalLoop:
         if fault.code() in _FENCING and not expired:
             raise self._fenced(fault) from error
         self._producer = self._new_producer()
+
+    def _reason(self, fault: KafkaError) -> KafkaError:
+        """What is behind an error that only says that there was one before: a fence hides so."""
+        if fault.code() in (KafkaError._FATAL, KafkaError._STATE) and self._producer is not None:
+            try:
+                self._producer.abort_transaction(_PAUSE_SECONDS)
+            except KafkaException as error:
+                if error.args[0].code() in _FENCING:
+                    fault = error.args[0]
+        return fault
 
     def _fenced(self, fault: KafkaError) -> Fenced:
         return Fenced(

@@ -3,6 +3,7 @@
 The whole hub runs as the processes that it is; the systems are doubles, which tell it of all that is written to them.
 """
 
+import json
 import signal
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -106,6 +107,11 @@ class Stage:
 
         eventually(quiet, "the end of all work")
 
+    def reasons(self) -> set[str]:
+        """Why events started nothing: nothing else than being known for what they are should ever be needed."""
+        notes = [json.loads(message.value() or b"{}") for message in self.hub.audit()]
+        return {note["why"] for note in notes if note.get("outcome") == "loop_suppressed"}
+
     def sent(self) -> Sequence[dict[str, Any]]:
         return [*self.desk.look("/__sent"), *self.chat.look("/__sent")]
 
@@ -204,6 +210,7 @@ def test_each_message_has_one_copy_on_the_other_side_and_nothing_comes_back(stag
     eventually(lambda: stage.posted(f"{story.name} remark"), "the remark in the thread")
     stage.await_quiet()
     story.assert_told_once()
+    assert stage.reasons() == {"echo"}
     assert stage.hub.read(*(stage.hub.topics.dead(name).name for name in GROUPS)) == []
 
 
@@ -247,4 +254,5 @@ def test_kills_of_flows_and_delivery_with_calls_out_lose_and_double_nothing(stag
     stage.await_quiet()
     for story in stories:
         story.assert_told_once()
+    assert stage.reasons() == {"echo"}
     assert all(service.alive() for service in stage.services.values())

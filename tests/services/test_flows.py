@@ -18,11 +18,13 @@ from unsilo_schemas.identity import entity_id
 from unsilo_schemas.link import End
 from unsilo_schemas.space import SPACE
 from unsilo_schemas.ticket import TICKET
-from unsilo_services.configuration import ConnectionSection
+from unsilo_schemas.topics import Topics
+from unsilo_services.configuration import Configuration, ConnectionSection, FlowSection, HubSection
 from unsilo_services.dead_letters import original_headers
 from unsilo_services.flows import copies, step
 from unsilo_services.flows.breaker import MOST_WRITES
 from unsilo_services.flows.known import Known
+from unsilo_services.flows.step import Flows
 from unsilo_services.flows.waiting import Item, Waiting
 from unsilo_services.kafka import TopicPartition, headers_of
 from unsilo_services.progress import Progress
@@ -58,6 +60,9 @@ CHAT = ConnectionSection(
     id="chat", connector="slack", audience="internal", settings={"signing_secret": SECRET}, own_accounts=(BOT,)
 )
 WALL = CHAT.model_copy(update={"id": "wall"})
+SINK = ConnectionSection(
+    id="sink", connector="standardwebhooks", audience="internal", settings={"secret": SECRET}, own_accounts=()
+)
 STRANGE = CHAT.model_copy(update={"id": "strange", "own_accounts": None})
 REF = Ref(system="zendesk", connection="helpdesk", type="ticket", id="1")
 ORDER = CommandData(flow="f", action="post", arguments={}, mirrors=End(id="1", ref=REF))
@@ -193,6 +198,56 @@ def test_an_echo_starts_nothing_whether_it_comes_before_its_link_or_after(
     assert writing.commands(echo) == []
 
 
+def test_an_echo_that_no_flow_asks_for_is_waited_for_by_what_refers_to_it(alone: Writing) -> None:
+    """Somebody answers our message before its link has come: without it, the answer would be about nothing."""
+    del alone.flows["posts"]
+    alone.apply()
+    with alone.routing() as worker:
+        original = ticket(number())
+        alone.tell(original)
+        [command] = alone.await_command(original)
+        echo = post("C1", actor=BOT)
+        ts = echo.entity["refs"][0]["id"]
+        answer = reply("C1", ts)
+        alone.tell(echo, answer, partition=0)
+        eventually(lambda: len(worker.step._waiting) == 2)  # type: ignore[attr-defined]
+        alone.done(command, Written("message", ts, "C1"))
+        alone.await_command(answer)
+
+
+def test_a_link_that_is_read_just_before_it_is_known_that_all_are_read_counts(
+    writing: Writing, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = ticket(id := number()), ticket(number())
+    writing.tell(first, second)
+    [to_first], [to_second] = writing.await_command(first), writing.await_command(second)
+    echo = post(channel := "C" + number(), actor=BOT, recorded=long_ago())
+    known = worker.step._known  # type: ignore[attr-defined]
+    really = known.is_current
+
+    def is_current(connection: str, moment: float) -> bool:
+        if not known.links.writes(echo.object):
+            writing.done(to_second, Written("message", echo.entity["refs"][0]["id"], channel))
+            eventually(lambda: known.links.writes(echo.object))
+        return bool(really(connection, moment))
+
+    monkeypatch.setattr(known, "is_current", is_current)
+    writing.tell(echo)
+    assert writing.await_suppressed(echo).data["why"] == "echo"
+    answer = reply("C1", ts := number())
+
+    def is_current_now(connection: str, moment: float) -> bool:
+        if not known.links.twin(entity_id("chat", "message", ts, "C1"), "helpdesk"):
+            writing.done(to_first, Written("message", ts, "C1"))
+            eventually(lambda: known.links.twin(entity_id("chat", "message", ts, "C1"), "helpdesk"))
+        return bool(really(connection, moment))
+
+    monkeypatch.setattr(known, "is_current", is_current_now)
+    writing.tell(answer)
+    [found] = writing.await_command(answer)
+    assert found.data["target"]["id"] == id
+
+
 def test_one_call_may_cause_several_echoes(writing: Writing, worker: Worker) -> None:
     _, _, ts = mirrored(writing, id := number())
     answer = reply("C1", ts)
@@ -271,8 +326,8 @@ def test_an_echo_may_be_much_older_than_the_link_of_its_write(writing: Writing, 
     command = writing.command(writing.order("helpdesk", order, "k", at=long_ago(500)))
     echo = ticket(id, verb="updated", actor=AGENT, changed=("/status",), recorded=long_ago(450))
     earlier = ticket(id, verb="updated", actor=AGENT, changed=("/status",), recorded=long_ago(600))
-    writing.tell(echo, earlier)
     writing.done(command, Written("comment", number()), Written("ticket", id, fields=("/status",)))
+    writing.tell(echo, earlier)
     writing.await_command(earlier)
     assert writing.await_suppressed(echo).data["why"] == "echo"
 
@@ -437,6 +492,36 @@ def test_an_event_that_cannot_be_read_is_a_letter_and_stops_nobody(
     assert "dl_flow" not in letter.headers
 
 
+@pytest.mark.parametrize("size", [90_000, 3_900_000])
+def test_an_event_that_makes_too_much_of_a_command_is_a_letter_with_all_its_bytes(
+    writing: Writing, worker: Worker, size: int
+) -> None:
+    """A text may be long, and many of them together too long for a command."""
+    many = {f"t{n}": "{{ entity.description }}" for n in range(20)}
+    flow = {
+        "id": "many",
+        "on": "ticket.ticket.created",
+        "when": '"many" in entity.tags',
+        "do": [{"deliver": "sink", "action": "send", "with": {"type": "t", "data": many}}],
+    }
+    writing.configure([SINK], [flow])
+    followed(worker, "many")
+    event = ticket(number(), tags=["many"], description="x" * size)
+    writing.tell(event)
+    [letter] = writing.await_letter("flows", event.id)
+    assert letter.headers["dl_reason"] == "rule_violation"
+    assert letter.message.value() == event.value
+
+
+def test_flows_ends_when_links_can_no_longer_be_followed(alone: Writing) -> None:
+    """Without them every echo would be taken for somebody's act."""
+    with pytest.raises(AssertionError, match="lost"), alone.routing() as worker:
+        worker.step._known._table._failure = RuntimeError("lost")  # type: ignore[attr-defined]
+        alone.tell(event := ticket(number()))
+        eventually(lambda: alone.ended)
+    assert alone.commands(event) == []
+
+
 def test_a_flow_that_is_applied_acts_soon_and_on_nothing_that_happened_before(alone: Writing) -> None:
     flow = {**FLOWS[0], "id": "late", "on": "crm.account.created", "when": None}
     flow["do"] = [{**flow["do"][0], "with": {"channel": "C9", "text": "{{ entity.name }}"}}]
@@ -534,6 +619,112 @@ def test_what_waits_moves_with_its_partition(alone: Writing) -> None:
     assert Counter(record.cause for record in alone.commands(*said)) == {event.id: 1 for event in said}
 
 
+def test_a_command_that_nobody_will_ever_settle_holds_up_nothing_for_ever(writing: Writing, worker: Worker) -> None:
+    writing.configure([CHAT.model_copy(update={"id": "quiet"})])
+    known = worker.step._known.commands  # type: ignore[attr-defined]
+    given_up = writing.order("quiet", ORDER, "k", at=long_ago(26 * 3600))
+    eventually(lambda: known.issued_at(given_up.id))
+    assert not known.under_way("quiet", 2**60)
+    open_one = writing.order("quiet", ORDER, "k")
+    eventually(lambda: known.under_way("quiet", 2**60))
+    assert known.issued_at(open_one.id)
+
+
+class Unread:
+    """All that flows would know, while its copies are still being made."""
+
+    version = 0
+
+    def __init__(self) -> None:
+        self.links = self.commands = self
+        self.copy: dict[str, str] | None = None
+
+    def check(self) -> None: ...
+
+    def follow(self, configuration: Configuration) -> None: ...
+
+    def writes(self, object_id: str) -> list[Any]:
+        return []
+
+    def twin(self, object_id: str, connection: str) -> dict[str, str] | None:
+        return self.copy
+
+    def copying(self, object_id: str, connection: str) -> str:
+        return "under_way"
+
+    def under_way(self, connection: str, before_ms: int) -> bool:
+        return False
+
+
+class Outcome:
+    """What a step puts into its transaction."""
+
+    def __init__(self) -> None:
+        self.done: list[tuple[str, Any]] = []
+
+    def put(self, topic: str, *record: Any) -> None:
+        self.done.append(("put", topic))
+
+    def hold(self, partition: Any, offset: int) -> None:
+        self.done.append(("hold", (*partition, offset)))
+
+    def finish(self, partition: Any, offset: int) -> None:
+        self.done.append(("finish", (*partition, offset)))
+
+
+@dataclass(frozen=True)
+class Read:
+    """An event as it is read."""
+
+    event: Told
+    place: tuple[str, int, int]
+
+    def topic(self) -> str:
+        return self.place[0]
+
+    def partition(self) -> int:
+        return self.place[1]
+
+    def offset(self) -> int:
+        return self.place[2]
+
+    def key(self) -> bytes:
+        return self.event.key.encode()
+
+    def value(self) -> bytes:
+        return self.event.value
+
+    def headers(self) -> Any:
+        return self.event.headers
+
+
+def test_a_partition_that_is_given_back_takes_along_what_waits_of_it() -> None:
+    known: Any = Unread()
+    flows = Flows(Topics("x"), known)
+    sections = {found["id"]: FlowSection.model_validate(found) for found in FLOWS[:4]}
+    connections = {"helpdesk": DESK, "chat": CHAT}
+    flows.configure(Configuration(HubSection(), connections, sections, {"helpdesk": [AGENT], "chat": [BOT]}))
+    mine, theirs = comment(number()), comment(number())
+    outcome: Any = Outcome()
+    records: Any = [Read(mine, ("t", 0, 7)), Read(theirs, ("t", 1, 8))]
+    flows.process(records, outcome)
+    assert outcome.done == [("hold", ("t", 0, 7)), ("hold", ("t", 1, 8))]
+    flows.revoked([("t", 1)])
+    known.copy = {"system": "slack", "connection": "chat", "type": "message", "id": "1", "scope": "C"}
+    outcome.done.clear()
+    flows.process([], outcome)
+    assert outcome.done == [("put", "x.command.chat"), ("finish", ("t", 0, 7))]
+
+
+def test_what_was_commanded_a_moment_ago_is_not_remembered_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(copies, "_ON_ITS_WAY_SECONDS", 0.0)
+    known: Any = Unread()
+    found = copies.Copies(known)
+    for n in range(1000):
+        found.issued(str(n), "chat")
+    assert len(found._issued) < 1000
+
+
 def test_what_waits_is_forgotten_with_its_partition_and_in_no_other() -> None:
     waiting = Waiting()
     items = [Item(Keyed(key), ("topic", partition), offset, 0.0) for key, partition, offset in ITEMS]  # type: ignore[arg-type]
@@ -578,6 +769,7 @@ def test_two_workers_share_the_work_and_every_event_is_commanded_once(alone: Wri
 def test_transactions_of_unknown_outcome_neither_lose_nor_double_anything(alone: Writing, commits: bool) -> None:
     ids = [number() for _ in range(12)]
     events, said = [ticket(id) for id in ids], [comment(id) for id in ids]
+    before = counted("unsilo_flows_events", connection="helpdesk", outcome="commanded")
     with alone.routing(loop=doubtful(commits)):
         for event, answer in zip(events, said, strict=True):
             alone.tell(event, answer)
@@ -588,6 +780,8 @@ def test_transactions_of_unknown_outcome_neither_lose_nor_double_anything(alone:
     assert Counter(record.cause for record in alone.commands(*events, *said)) == {
         event.id: 1 for event in (*events, *said)
     }
+    count = counted("unsilo_flows_events", connection="helpdesk", outcome="commanded") - before
+    assert count <= 24 if commits else count == 24  # what was committed without our being told is not counted
 
 
 def test_many_that_wait_hold_up_their_own_topic_only_and_are_all_settled(alone: Writing) -> None:
@@ -640,6 +834,14 @@ def test_our_own_account_is_no_suspect_where_nobody_writes(writing: Writing, wor
     writing.tell(event)
     writing.await_command(event)
     assert counted("unsilo_flows_events", connection="lonely", outcome="near_miss") == 0
+    # Unless somebody did until a moment ago: a flow that was taken away leaves commands behind.
+    command = writing.command(writing.order("lonely", ORDER, "k"))
+    echo = post(channel := "C" + number(), connection="lonely", actor=BOT)
+    eventually(lambda: worker.step._known.commands.issued_at(command.id))  # type: ignore[attr-defined]
+    writing.tell(echo)
+    eventually(lambda: echo.key.encode() in worker.step._waiting)  # type: ignore[attr-defined]
+    writing.done(command, Written("message", echo.entity["refs"][0]["id"], channel))
+    assert writing.await_suppressed(echo).data["why"] == "echo"
 
 
 def test_a_killed_worker_loses_nothing_and_does_nothing_twice(alone: Writing) -> None:

@@ -1,6 +1,7 @@
 """The transactional loop with faults put in where Kafka would show them only by luck."""
 
 import threading
+import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from unsilo_schemas.topics import Topic
 from unsilo_services.broker.local import LocalKafka
-from unsilo_services.kafka import Kafka, KafkaError, KafkaException, Message, Producer, TopicPartition
+from unsilo_services.kafka import Kafka, KafkaError, KafkaException, Message, Producer, TopicPartition, deadline
 from unsilo_services.loop import Fenced, Outbox, Partition, TransactionalLoop, partition_of
 from unsilo_services.normalizer.ledger import Ledger
 
@@ -240,6 +241,25 @@ def test_of_two_processes_with_one_name_the_older_ends_and_says_why(bench: Bench
         assert others == []
     assert isinstance(ended[0], Fenced)
     assert "UNSILO_INSTANCE" in str(ended[0])
+
+
+def test_a_process_that_is_fenced_in_the_middle_of_a_batch_ends_and_says_why(bench: Bench) -> None:
+    class Overtaken(Copier):
+        def process(self, records: Sequence[Message], outbox: Outbox) -> None:
+            super().process(records, outbox)
+            other = bench.kafka.producer(transactional_id=f"{bench.prefix}.copier.a")
+            other.init_transactions(30)
+            left = deadline(30)
+            while left():
+                outbox.put(bench.out.name, b"never", b"never", [])
+                time.sleep(0.01)  # the producer's own thread learns of it
+
+    bench.write(b"1")
+    with running(bench.loop(Overtaken(bench.out.name))) as ended:
+        eventually(lambda: bool(ended), "it to end")
+    assert isinstance(ended[0], Fenced), ended[0]
+    with running(bench.loop(Copier(bench.out.name))):
+        bench.wrote(b"1")
 
 
 def test_what_is_held_comes_again_after_a_restart_and_nothing_else_does(bench: Bench) -> None:

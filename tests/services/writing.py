@@ -284,7 +284,7 @@ class Writing(Hub):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.all_topics = [topic.name for topic in self.topics.fixed()]
-        self.producer = self.kafka.producer(linger_ms=0)
+        self.producer = self.kafka.producer(linger_ms=0, message_max_bytes=12_000_000)
         self.ended: list[BaseException] = []  # what workers died of
         self.tail = Tail(self)
 
