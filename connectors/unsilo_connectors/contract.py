@@ -10,10 +10,10 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict, JsonValue
-from unsilo_schemas.entity import Actor, Entity, EventType, Ref, Reference
+from pydantic import BaseModel, ConfigDict
+from unsilo_schemas.entity import EventType
 from unsilo_schemas.identity import entity_id
 
 from .actions import Action, Call, Response
@@ -56,6 +56,12 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
+Facts: TypeAlias = dict[str, Any]
+"""The fields of an entity, or of a part of one, under the names of its model: JSON values, moments with zone, dates.
+
+What is not known is left out. They are checked against the model when the event is written.
+"""
+
 SettingsT = TypeVar("SettingsT", bound=Settings)
 PayloadT = TypeVar("PayloadT")
 
@@ -72,36 +78,36 @@ class Connection(Generic[SettingsT]):
         """The canonical id of an object of this connection's system."""
         return entity_id(self.id, remote_type, remote_id, scope)
 
-    def ref(self, remote_type: str, remote_id: str, scope: str = "", url: str | None = None) -> Ref:
+    def ref(self, remote_type: str, remote_id: str, scope: str = "", url: str | None = None) -> Facts:
         """Where an object lives in this connection's system."""
         known = {"system": self.system, "connection": self.id, "type": remote_type, "id": remote_id}
         if scope:
             known["scope"] = scope
         if url:
             known["url"] = url
-        return Ref.of(known)
+        return known
 
-    def reference(self, remote_type: str, remote_id: str, scope: str = "", name: str | None = None) -> Reference:
-        """Another object, mentioned in passing."""
+    def reference(self, remote_type: str, remote_id: str, scope: str = "", name: str | None = None) -> Facts:
+        """Another object, mentioned in passing. Not to be changed: all who mention it share it."""
         return _reference(self.id, remote_type, remote_id, scope, name)
 
     def actor(
         self, remote_id: str, name: str | None = None, kind: Literal["human", "bot", "system"] | None = None
-    ) -> Actor:
-        """Who acted, as this system names them."""
+    ) -> Facts:
+        """Who acted, as this system names them. Not to be changed: all that they did shares it."""
         return _actor(self.id, remote_id, name, kind)
 
 
 @lru_cache(maxsize=32_768)  # the same people and companies are mentioned over and over
-def _reference(connection: str, remote_type: str, remote_id: str, scope: str, name: str | None) -> Reference:
+def _reference(connection: str, remote_type: str, remote_id: str, scope: str, name: str | None) -> Facts:
     known = {"id": entity_id(connection, remote_type, remote_id, scope), "remote_id": remote_id}
-    return Reference.of(known if name is None else {**known, "name": name})
+    return known if name is None else {**known, "name": name}
 
 
 @lru_cache(maxsize=32_768)
-def _actor(connection: str, remote_id: str, name: str | None, kind: str | None) -> Actor:
-    known: dict[str, Any] = {key: text for key, text in (("display_name", name), ("kind", kind)) if text is not None}
-    return Actor.of({"ref": {"connection": connection, "id": remote_id}, **known})
+def _actor(connection: str, remote_id: str, name: str | None, kind: str | None) -> Facts:
+    known = {key: text for key, text in (("display_name", name), ("kind", kind)) if text is not None}
+    return {"ref": {"connection": connection, "id": remote_id}, **known}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +122,7 @@ class WebhookRequest(Generic[SettingsT]):
     method: str = "POST"
 
 
-@dataclass(frozen=True, slots=True)
-class Raw(Generic[SettingsT]):
+class Raw(NamedTuple, Generic[SettingsT]):
     """One record of the raw log: a part of a request, with the declared secrets masked once it is stored."""
 
     connection: Connection[SettingsT]
@@ -134,8 +139,7 @@ class Answer:
     content_type: str = "text/plain"
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One thing that happened, in shared terms.
 
     `key` tells this change from every other of the connection, over all retries and all ways it may arrive: it includes
@@ -145,12 +149,18 @@ class Event:
     type: EventType
     key: str
     time: datetime  # aware: when it happened in the source
-    entity: Entity
+    entity: Facts
     changed: Sequence[str] = ()
-    previous: Mapping[str, JsonValue] | None = None
+    previous: Facts | None = None
     complete: bool = True
-    actor: Actor | None = None
+    actor: Facts | None = None
     sequence: str | None = None  # the source's version of the entity, as text that sorts
+
+    @property
+    def data(self) -> Facts:
+        """The event's data, for the `writer` of its type's model."""
+        facts = {"entity": self.entity, "changed": self.changed, "complete": self.complete}
+        return facts if self.previous is None else {**facts, "previous": self.previous}
 
 
 @dataclass(frozen=True, slots=True)

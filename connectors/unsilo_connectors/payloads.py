@@ -44,15 +44,6 @@ def read_model(model: type[ModelT], body: bytes) -> ModelT:
         raise MalformedWebhook(describe(error)) from None
 
 
-def as_model(model: type[ModelT], value: Any) -> ModelT:
-    """Part of a decoded body with the fields that a mapping needs; MalformedWebhook as in `read_model`."""
-    try:
-        found: ModelT = model.__pydantic_validator__.validate_python(value)
-        return found
-    except ValidationError as error:
-        raise MalformedWebhook(describe(error)) from None
-
-
 def describe(error: ValidationError) -> str:
     """What a validation found, by place and kind, without the values it found there."""
     found = error.errors(include_url=False, include_context=False, include_input=False)

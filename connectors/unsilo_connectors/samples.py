@@ -13,6 +13,7 @@ from typing import Any
 
 from unsilo_schemas.envelope import timestamp
 from unsilo_schemas.identity import event_id
+from unsilo_schemas.writer import writer
 
 from .contract import Connection, Connector, Event, Raw, WebhookRequest
 from .masking import masked_body, masked_headers
@@ -64,32 +65,32 @@ def stored(connector: Connector[Any, Any], request: WebhookRequest[Any]) -> list
 
 
 def translated(connector: Connector[Any, Any], raw: Raw[Any]) -> list[Event]:
-    """What a raw record becomes: no event where its type is declared ignored, KeyError where nobody declared it."""
+    """What a raw record becomes: no event where its type is declared ignored, KeyError where nobody declared it.
+
+    SchemaViolation where it is none that could be published.
+    """
     payload = connector.decode(raw)
     kind = connector.event_type(payload, raw)
-    return [] if kind in connector.ignored else list(connector.events[kind](payload, raw))
+    events = [] if kind in connector.ignored else list(connector.events[kind](payload, raw))
+    for event in events:
+        writer(event.type.data).check(event.data)
+    return events
 
 
 def rendered(event: Event) -> dict[str, Any]:
     """An event as a sample states it: what a consumer would see, without what differs from run to run."""
-    data = event.type.data(
-        entity=event.entity,
-        changed=list(event.changed),
-        complete=event.complete,
-        **({} if event.previous is None else {"previous": dict(event.previous)}),
-    )
     optional: dict[str, Any] = {}
     if event.actor is not None:
-        optional["actor"] = event.actor.model_dump(mode="json", exclude_unset=True)
+        optional["actor"] = event.actor
     if event.sequence is not None:
         optional["sequence"] = event.sequence
     return {
         "type": event.type.name,
         "id": event_id(CONNECTION, event.key),
-        "key": getattr(event.entity, event.type.entity_type.key),
+        "key": event.entity[event.type.entity_type.key],
         "time": timestamp(event.time),
         **optional,
-        "data": data.model_dump(mode="json", exclude_unset=True),
+        "data": json.loads(writer(event.type.data).write(event.data)),
     }
 
 

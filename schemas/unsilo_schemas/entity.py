@@ -1,17 +1,16 @@
 """What all entities share: identity, references, actors and the small shapes their fields are made of.
 
 Fields are optional throughout, because a source sends what it has. A field that the source did not send is absent, one
-that it sent as null is null, an empty one is empty: models are therefore written with `exclude_unset`.
+that it sent as null is null, an empty one is empty: models are therefore written with `exclude_unset`. Events are
+written from plain dictionaries of the same fields, by `writer`.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated, Any, Generic, Literal, Self, TypeVar
+from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
-
-from .envelope import timestamp
 
 CanonicalId = Annotated[str, Field(description="UUIDv5 of connection, scope, remote type and remote id")]
 
@@ -20,21 +19,6 @@ class Shape(BaseModel):
     """A part of an entity, never changed once made. Unknown fields are refused: a misspelt field must not vanish."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @classmethod
-    def of(cls, facts: Mapping[str, Any]) -> Self:
-        """One with these fields, validated as the constructor validates them, without what keywords cost."""
-        shape: Self = cls.__pydantic_validator__.validate_python(facts)
-        return shape
-
-
-def plain(value: Any) -> Any:
-    """A value of an entity as JSON, for `previous`: of a shape what is set in it, of a moment its text."""
-    if isinstance(value, Shape):
-        return value.__pydantic_serializer__.to_python(value, mode="json", exclude_unset=True)
-    if isinstance(value, list):
-        return [plain(item) for item in value]
-    return timestamp(value) if isinstance(value, datetime) else value
 
 
 class Ref(Shape):

@@ -10,6 +10,7 @@ no KIP-890 yet: confluentinc/librdkafka#5423.)
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import Protocol, TypeVar
 
 from .errors import UnsiloError
@@ -184,15 +185,16 @@ class TransactionalLoop:
         first = self._consumer.poll(0 if self._step.due() else self._poll_seconds)
         if first is None:
             return []
-        records = []
-        for message in [first, *self._consumer.consume(self._batch_records - 1, 0.001)]:
-            error = message.error()
-            if error is None:
-                progress = self._progress.get(partition_of(message))  # none: taken away since it was fetched
-                if progress is not None and progress.wants(message.offset() or 0):
-                    records.append(message)
-            elif error.code() not in _PASSING:
-                log.warning("consumer: %s", error.str())
+        records: list[Message] = []
+        for partition, run in groupby([first, *self._consumer.consume(self._batch_records - 1, 0.001)], partition_of):
+            progress = self._progress.get(partition)  # none: taken away since it was fetched
+            for message in run:
+                error = message.error()
+                if error is None:
+                    if progress is not None and progress.wants(message.offset() or 0):
+                        records.append(message)
+                elif error.code() not in _PASSING:
+                    log.warning("consumer: %s", error.str())
         return records
 
     def _transact(self, records: Sequence[Message]) -> None:
@@ -203,8 +205,8 @@ class TransactionalLoop:
         self._begun_at = time.monotonic()
         producer.begin_transaction()
         outbox = _Transaction(producer, self._progress)
-        for message in records:
-            outbox.finish(partition_of(message), message.offset() or 0)
+        for partition, run in groupby(records, partition_of):
+            outbox.progress(partition).finish(*(message.offset() or 0 for message in run))
         self._step.process(records, outbox)
         if outbox.offsets:
             producer.send_offsets_to_transaction(
@@ -426,7 +428,7 @@ def _told(on_offset: Callable[[int], None]) -> Callable[[KafkaError | None, Mess
 
 def partition_of(message: Message) -> Partition:
     """Where a record was read."""
-    return str(message.topic()), int(message.partition() or 0)
+    return message.topic(), message.partition()  # type: ignore[return-value]  # of a record that was read, both are set
 
 
 def _position(committed: TopicPartition) -> TopicPartition:

@@ -75,10 +75,11 @@ class Progress:
         self.take(offset)
         self.held.add(offset)
 
-    def finish(self, offset: int) -> None:
-        """A record needs no more work."""
-        self.take(offset)
-        self.held.discard(offset)
+    def finish(self, *offsets: int) -> None:
+        """Records need no more work."""
+        self.take(max(offsets))
+        if self.held:
+            self.held.difference_update(offsets)
 
 
 def _gaps(metadata: str) -> list[int]:

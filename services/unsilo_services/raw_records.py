@@ -44,42 +44,46 @@ def raw_headers(
     return headers
 
 
-Named = Mapping[str, bytes | None]
-
-
-def named(headers: Headers) -> Named:
-    """A record's headers by name. Of two with one name the first counts."""
-    return dict(reversed(headers))
+def delivery_and_trace(headers: Headers) -> tuple[bytes | None, list[tuple[str, bytes]]]:
+    """The vendor's number of the delivery, if it has one, and its trace context as an event carries it."""
+    delivery: bytes | None = None
+    trace: list[tuple[str, bytes]] = []
+    for name, value in headers:
+        if name.startswith(HTTP):  # the hub's own come first
+            break
+        if name == DELIVERY:
+            delivery = value
+        elif name in TRACE and value is not None:
+            trace.append(("ce_" + name, value))
+    return delivery, trace
 
 
 def read_raw(connection: Connection[Any], message: Message, headers: Headers) -> Raw[Any]:
     """A record as its connector wants it."""
-    return raw_of(connection, message, named(headers))
-
-
-def raw_of(connection: Connection[Any], message: Message, headers: Named) -> Raw[Any]:
-    """The same, for who has the headers by name already."""
     return Raw(connection, _VendorHeaders(headers), message.value() or b"", received_at(message))
 
 
 class _VendorHeaders(Mapping[str, str]):
-    """The vendor's headers of a record, decoded only when asked for: most mappings look at none of them."""
+    """The vendor's headers of a record, decoded only when asked for: most mappings look at none of them.
+
+    Of two with one name the first counts.
+    """
 
     __slots__ = ("_headers",)
 
-    def __init__(self, headers: Named) -> None:
+    def __init__(self, headers: Headers) -> None:
         self._headers = headers
 
     def __getitem__(self, name: str) -> str:
-        value = self._headers.get(HTTP + name)
-        if value is None:
-            raise KeyError(name)
-        return value.decode()
+        wanted = HTTP + name
+        for header, value in self._headers:
+            if header == wanted and value is not None:
+                return value.decode()
+        raise KeyError(name)
 
     def __iter__(self) -> Iterator[str]:
-        return (
-            key.removeprefix(HTTP) for key, value in self._headers.items() if key.startswith(HTTP) and value is not None
-        )
+        found = {name for name, value in self._headers if name.startswith(HTTP) and value is not None}
+        return (name.removeprefix(HTTP) for name in found)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

@@ -13,6 +13,7 @@ from unsilo_connectors.discovery import connectors
 from unsilo_connectors.masking import MASK, masked_headers
 from unsilo_connectors.samples import Sample, rendered, samples, stored, translated
 from unsilo_schemas.catalogue import EVENT_TYPES
+from unsilo_schemas.writer import SchemaViolation, writer
 
 ALL = sorted(connectors())
 CASES = [(name, sample) for name in ALL for sample in samples(connectors()[name])]
@@ -161,8 +162,9 @@ def test_calls_broken_bodies_malformed_and_raises_nothing_else(connector: Connec
                 connector.delivery_key(payload, raw)
                 translate = connector.events.get(connector.event_type(payload, raw))
                 if translate is not None:
-                    list(translate(payload, raw))
-        except MalformedWebhook as error:
+                    for event in translate(payload, raw):
+                        writer(event.type.data).check(event.data)
+        except (MalformedWebhook, SchemaViolation) as error:
             assert CANARY not in str(error)
 
 

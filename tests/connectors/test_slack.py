@@ -28,7 +28,7 @@ def altered(name: str, direct_messages: bool = False, **event: Any) -> Raw[Any]:
     body = json.loads(sample.body)
     body["event"] = {key: value for key, value in {**body["event"], **event}.items() if value is not ...}
     settings = raw.connection.settings.model_copy(update={"direct_messages": direct_messages})
-    return replace(raw, body=json.dumps(body).encode(), connection=replace(raw.connection, settings=settings))
+    return raw._replace(body=json.dumps(body).encode(), connection=replace(raw.connection, settings=settings))
 
 
 def event_of(raw: Raw[Any]) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def test_calls_a_challenge_that_is_no_text_malformed() -> None:
     for challenge in (None, 7, {"a": 1}, ""):
         body = json.dumps({**json.loads(sample.body), "challenge": challenge}).encode()
         with pytest.raises(MalformedWebhook):
-            connector.handshake(connector.decode(replace(raw, body=body)), raw)
+            connector.handshake(connector.decode(raw._replace(body=body)), raw)
 
 
 @pytest.mark.parametrize("name", ["bot_access_token", "action_token"])
@@ -282,7 +282,7 @@ def test_does_not_guess_who_is_external_inside_an_enterprise_grid() -> None:
     sample, raw = stored_sample("user_change_other_workspace")
     body = json.loads(sample.body)
     body["authorizations"][0]["enterprise_id"] = "E06GRID"
-    assert "external" not in entity_of(replace(raw, body=json.dumps(body).encode()))
+    assert "external" not in entity_of(raw._replace(body=json.dumps(body).encode()))
 
 
 def test_tells_absent_null_and_empty_addresses_apart() -> None:
@@ -303,7 +303,7 @@ def test_knows_slackbot_for_a_bot_although_slack_does_not_say_so() -> None:
 def test_survives_any_value_in_any_place(name: str) -> None:
     sample, raw = stored_sample(name)
     for body in everywhere(json.loads(sample.body)):
-        record = replace(raw, body=json.dumps(body).encode())
+        record = raw._replace(body=json.dumps(body).encode())
         try:
             payload = connector.decode(record)
             connector.handshake(payload, record)

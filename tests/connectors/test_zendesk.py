@@ -18,6 +18,8 @@ from unsilo_connectors.secrets import Resolved
 from unsilo_connectors.zendesk import connector
 from unsilo_connectors.zendesk.settings import Template, ZendeskSettings
 
+from tests.connectors.reading import entity_of
+
 NOW = datetime(2025, 9, 3, 8, 15, 11, tzinfo=UTC)
 SAMPLES = {sample.name: sample for sample in samples(connector)}
 SIGNATURE, TIMESTAMP = "x-zendesk-webhook-signature", "x-zendesk-webhook-signature-timestamp"
@@ -90,8 +92,8 @@ def test_gives_one_entity_for_an_id_as_text_and_as_number() -> None:
     text = body_of("ticket-created")
     number = {**text, "detail": {**text["detail"], "id": int(text["detail"]["id"])}}
     trigger = {"ticket": {"id": int(text["detail"]["id"])}}
-    assert one(text).entity.id == one(number).entity.id == one(trigger).entity.id
-    assert one(number).entity.refs[0].id == "4821"
+    assert entity_of(one(text)).id == entity_of(one(number)).id == entity_of(one(trigger)).id
+    assert entity_of(one(number)).refs[0].id == "4821"
 
 
 @pytest.mark.parametrize("id", [True, 1.5, 10**30, [], None, "", "0", 0])
@@ -154,8 +156,8 @@ def test_takes_an_event_type_spelt_with_a_slash_as_in_the_vendors_list() -> None
 
 def test_links_to_the_object_only_where_the_subdomain_is_known() -> None:
     body = body_of("ticket-created")
-    assert one(body).entity.refs[0].url is None
-    assert one(body, subdomain="example").entity.refs[0].url == "https://example.zendesk.com/agent/tickets/4821"
+    assert entity_of(one(body)).refs[0].url is None
+    assert entity_of(one(body, subdomain="example")).refs[0].url == "https://example.zendesk.com/agent/tickets/4821"
 
 
 def test_keys_a_trigger_by_the_call_which_its_retries_share() -> None:

@@ -1,4 +1,4 @@
-"""Business systems install `unsilo-schemas`: it must bring pydantic, and must not need anything else."""
+"""Business systems install `unsilo-schemas`: it brings pydantic and msgspec, and must not need anything else."""
 
 import importlib.metadata
 import os
@@ -39,8 +39,8 @@ def run(folder: Path, code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-S", "-c", code], env=environment, capture_output=True, text=True)
 
 
-def test_asks_for_pydantic_and_nothing_else() -> None:
-    assert required("unsilo-schemas") == {"pydantic"}
+def test_asks_for_pydantic_and_msgspec_and_nothing_else() -> None:
+    assert required("unsilo-schemas") == {"msgspec", "pydantic"}
 
 
 def test_every_module_works_with_nothing_else_installed(tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ from unsilo_services.broker.local import free_ports
 from unsilo_services.doubles import receiver, slack, zendesk
 from unsilo_services.doubles.workspace import BOT_ID, BOT_USER_ID
 
+from tests.connectors.reading import entity_of
+
 KEY = "c1f6b0b2-6f0e-5f8c-9d8e-0a6f3f0f7c11"
 WHSEC = "whsec_dW5zaWxvLXNhbXBsZS1zZWNyZXQsIHB1Ymxpc2hlZDogaXQgcHJvdGVjdHMgbm90aGluZw=="
 SLACK = slack_connector.settings.model_validate(
@@ -160,8 +162,8 @@ def receiving() -> Stand:
 
 
 def known_by(event: Event) -> tuple[str, str, str]:
-    ref = event.entity.refs[0]
-    return ref.type, ref.id, getattr(ref, "scope", None) or ""
+    ref = event.entity["refs"][0]
+    return ref["type"], ref["id"], ref.get("scope", "")
 
 
 def wrote(written: Written) -> tuple[str, str, str]:
@@ -180,10 +182,10 @@ def test_slack_echoes_a_post_as_our_own_act_with_our_marker(chat: Stand) -> None
     [event] = chat.hub.events
     assert event.type.name == "unsilo.social.post.published.v1"
     assert known_by(event) == wrote(written)
-    assert isinstance(event.entity, Post)
-    assert (event.entity.body, event.entity.marker) == ("Weaving hall was won", KEY)
+    assert isinstance(entity_of(event), Post)
+    assert (entity_of(event).body, entity_of(event).marker) == ("Weaving hall was won", KEY)
     assert event.actor is not None
-    assert event.actor.ref.id in chat.whoami()
+    assert event.actor["ref"]["id"] in chat.whoami()
     assert chat.whoami() == [BOT_ID, BOT_USER_ID]
 
 
@@ -192,7 +194,7 @@ def test_slack_keeps_a_thread_together_whoever_replies(chat: Stand) -> None:
     root = Target("message", posted["ts"], posted["channel"])
     [written] = chat.perform("reply", root, text="On it")
     chat.tell("/__act/reply", channel="support", ts=written.id, text="Thanks!")
-    first, ours, theirs = (event.entity for event in chat.hub.events)
+    first, ours, theirs = (entity_of(event) for event in chat.hub.events)
     assert isinstance(ours, Post)
     assert isinstance(theirs, Post)
     assert ours.in_reply_to == theirs.in_reply_to == first.id
@@ -205,9 +207,9 @@ def test_slack_keeps_a_thread_together_whoever_replies(chat: Stand) -> None:
 def test_slack_lets_people_react(chat: Stand) -> None:
     [written] = chat.perform("post", channel="wins", text="Weaving hall was won")
     assert chat.tell("/__act/react", channel="wins", emoji="tada")["delivered"] == 202
-    reaction = chat.hub.events[1].entity
+    reaction = entity_of(chat.hub.events[1])
     assert isinstance(reaction, Reaction)
-    assert (reaction.emoji, reaction.target) == ("tada", chat.hub.events[0].entity.id)
+    assert (reaction.emoji, reaction.target) == ("tada", entity_of(chat.hub.events[0]).id)
     assert written.id in reaction.refs[0].id
 
 
@@ -301,14 +303,14 @@ def test_zendesk_echoes_a_new_ticket_as_our_own_act(desk: Stand) -> None:
     created, added = desk.hub.events
     assert created.type.name == "unsilo.ticket.ticket.created.v1"
     assert (known_by(created), known_by(added)) == (wrote(made), wrote(comment))
-    ticket = created.entity
+    ticket = entity_of(created)
     assert isinstance(ticket, Ticket)
     assert (ticket.title, ticket.external_id) == ("Oven 3 is cold", KEY)
     assert ticket.priority is not None
     assert ticket.priority.category == "urgent"
     assert created.actor is not None
     assert added.actor is not None
-    assert [created.actor.ref.id] == [added.actor.ref.id] == desk.whoami()
+    assert [created.actor["ref"]["id"]] == [added.actor["ref"]["id"]] == desk.whoami()
 
 
 def test_zendesk_echoes_a_comment_and_keeps_it_internal(desk: Stand) -> None:
@@ -317,8 +319,8 @@ def test_zendesk_echoes_a_comment_and_keeps_it_internal(desk: Stand) -> None:
     added = desk.hub.events[-1]
     assert added.type.name == "unsilo.ticket.comment.added.v1"
     assert known_by(added) == wrote(comment)
-    assert isinstance(added.entity, Comment)
-    assert added.entity.visibility == "internal"
+    assert isinstance(entity_of(added), Comment)
+    assert entity_of(added).visibility == "internal"
     assert (ticket.id, ticket.fields) == (str(made["ticket"]), ())
 
 
@@ -334,11 +336,11 @@ def test_zendesk_lets_people_act(desk: Stand) -> None:
         "ticket.resolved.v1",
         "ticket.reopened.v1",
     ]
-    first = desk.hub.events[0].entity
+    first = entity_of(desk.hub.events[0])
     assert isinstance(first, Ticket)
     assert first.priority is not None
     assert first.priority.category == "urgent"
-    actors = {event.actor.ref.id for event in desk.hub.events if event.actor}
+    actors = {event.actor["ref"]["id"] for event in desk.hub.events if event.actor}
     assert len(actors) == 2
     assert not actors & set(desk.whoami())
 

@@ -18,7 +18,7 @@ from unsilo_services.dead_letters import DeadLetter
 from unsilo_services.gateway.doors import Door, RawRecord, records
 from unsilo_services.normalizer.normalize import Mapping as Normalization
 from unsilo_services.normalizer.normalize import Published
-from unsilo_services.raw_records import HTTP
+from unsilo_services.raw_records import HTTP, delivery_and_trace
 
 CANARY = "canary-3c6ef372"
 TOPICS = Topics("test")
@@ -42,7 +42,9 @@ def normalized(connector: Connector[Any, Any], sample: Sample, record: RawRecord
     connection = sample.request(connector).connection
     vendor = {name[len(HTTP) :]: value.decode() for name, value in record.headers if name.startswith(HTTP)}
     raw: Raw[Any] = Raw(connection, vendor, record.value, sample.received_at)
-    return Normalization(connector, connection, TOPICS, "https://hub.example.org").normalize(raw, record.headers)
+    return Normalization(connector, connection, TOPICS, "https://hub.example.org").normalize(
+        raw, delivery_and_trace(record.headers)[1]
+    )
 
 
 @pytest.mark.parametrize(("connector", "sample"), CASES)
@@ -122,7 +124,7 @@ def events_of(change: Mapping[str, Any]) -> Connector[Any, Any]:
 
     def translate(payload: Any, raw: Raw[Any]) -> Iterator[Event]:
         for event in good.events[kind](payload, raw):
-            yield replace(event, **change)
+            yield event._replace(**change)
         if change.get("then") is not None:
             raise KeyError(CANARY)
 
@@ -134,7 +136,6 @@ def events_of(change: Mapping[str, Any]) -> Connector[Any, Any]:
     [
         {"sequence": "\ud800"},
         {"key": 7},
-        {"previous": {"/title": CANARY.encode() + b"\xff"}},
         {"previous": {"/title": object()}},
         {"time": None},
         {"actor": CANARY},

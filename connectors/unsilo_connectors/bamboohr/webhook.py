@@ -19,7 +19,7 @@ from ..contract import (
     UntrustedWebhook,
     WebhookRequest,
 )
-from ..payloads import as_model, epoch
+from ..payloads import epoch
 from ..secrets import RotatingSecret
 from ..signatures import check_age, check_signature, hmac_hex
 from .body import parts, tree
@@ -122,7 +122,7 @@ def translate(said: Notice, raw: Incoming) -> Iterable[Event]:
         type=EMPLOYEE[verb],
         key="/".join((said.company, said.employee, said.type, said.stamp, ",".join(sorted(said.changed)))),
         time=said.time,
-        entity=as_model(EMPLOYEE.model, told),
+        entity=told,
         changed=changed,
         complete=verb == "deleted",
     )

@@ -7,9 +7,7 @@ Version 2 says `create|change|delete` and `meta.entity`, `data`; version 1 says 
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from unsilo_schemas.entity import Actor, Reference
-
-from ..contract import Connection, MalformedWebhook
+from ..contract import Connection, Facts, MalformedWebhook
 from ..payloads import epoch, moment
 
 _V1_ACTIONS = {"added": "create", "updated": "change", "merged": "change", "deleted": "delete"}
@@ -58,7 +56,7 @@ class Change(NamedTuple):
         raise MalformedWebhook("meta.timestamp: not a time")
 
     @property
-    def actor(self) -> Actor | None:
+    def actor(self) -> Facts | None:
         """Whose act it was. Only in the web app is that surely a person: an API token acts in its owner's name."""
         user = self.meta.get("user_id")
         if user is None or user == "":
@@ -66,7 +64,7 @@ class Change(NamedTuple):
         human = self.meta.get("change_source") == "app"
         return self.connection.actor(text_id(user, "meta.user_id"), kind="human" if human else None)
 
-    def reference(self, kind: str, value: Any, place: str, name: Any = None) -> Reference:
+    def reference(self, kind: str, value: Any, place: str, name: Any = None) -> Facts:
         """Another object of the same company."""
         return self.connection.reference(
             kind, text_id(value, place), self.company, name if isinstance(name, str) else None

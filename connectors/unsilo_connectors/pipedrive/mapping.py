@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from unsilo_schemas.entity import EntityType, Ref, plain
+from unsilo_schemas.entity import EntityType
+from unsilo_schemas.writer import writer
 
-from ..contract import Event, MalformedWebhook, Raw
-from ..payloads import as_model
+from ..contract import Event, Facts, MalformedWebhook, Raw
 from .change import Change
 from .fields import ABSENT, Field, State, custom, told
 
@@ -28,7 +28,8 @@ class Mapping:
     def __call__(self, change: Change, raw: Raw[Any]) -> Iterable[Event]:
         """The one event that a change is."""
         state, before = _states(change)
-        entity = as_model(self.entity.model, self._facts(change, state))  # first: what follows relies on the types
+        entity = self._facts(change, state)
+        writer(self.entity.model).check(entity)  # first: what follows relies on the types
         changed, previous = self._difference(change, state, before) if before else ([], {})
         verb = max(self.verbs(change, state, before), key=self.entity.verbs.index)
         yield Event(
@@ -63,7 +64,7 @@ class Mapping:
                 facts["merged_into"] = change.reference(change.kind, change.meta["merged_to_id"], "meta.merged_to_id")
         return facts
 
-    def _ref(self, change: Change) -> Ref:
+    def _ref(self, change: Change) -> Facts:
         host = change.meta.get("host")
         url = f"https://{host}/{self.page}/{change.id}" if self.page and type(host) is str else None
         return change.connection.ref(change.kind, change.id, change.company, url)
@@ -75,7 +76,7 @@ class Mapping:
             if key in self._followers and (key not in state or state[key] != value):
                 touched |= self._followers[key]
         former = told(touched.values(), {**state, **before}, change)
-        previous = {"/" + name: plain(value) for name, value in former.items()} | _custom_before(state, before)
+        previous = {"/" + name: value for name, value in former.items()} | _custom_before(state, before)
         return list(previous), previous
 
 

@@ -2,15 +2,11 @@
 
 import re
 from collections.abc import Iterable
-from datetime import datetime
-from typing import Any
 
-from pydantic import JsonValue
-from unsilo_schemas.entity import Actor, ActorRef, EntityType
-from unsilo_schemas.envelope import timestamp
-from unsilo_schemas.post import POST, REPLY, Attachment, Post
+from unsilo_schemas.entity import EntityType
+from unsilo_schemas.post import POST, REPLY
 
-from ..contract import Connection, Event, MalformedWebhook, Raw
+from ..contract import Connection, Event, Facts, MalformedWebhook, Raw
 from .callback import (
     SLACKBOT,
     Callback,
@@ -49,7 +45,7 @@ def published(callback: Callback, raw: Raw[SlackSettings]) -> Iterable[Event]:
     if who is not None:
         known["author"] = who
     when = known["remote_created_at"] if message.get("event_ts") == message["ts"] else happened_at(callback)
-    return (Event(kind["published"], callback.id, when, Post.of(known), actor=who),)
+    return (Event(kind["published"], callback.id, when, known, actor=who),)
 
 
 def edited(callback: Callback, raw: Raw[SlackSettings]) -> Iterable[Event]:
@@ -84,9 +80,9 @@ def edited(callback: Callback, raw: Raw[SlackSettings]) -> Iterable[Event]:
             type=kind["edited"],
             key=callback.id,
             time=happened_at(callback),
-            entity=Post.of(known),
+            entity=known,
             changed=["/" + name for name in changed],
-            previous={"/" + name: _json(then[name]) for name in changed if then and name in then} or None,
+            previous={"/" + name: then[name] for name in changed if then and name in then} or None,
             actor=_editor(message, before, changed, who, connection),
         ),
     )
@@ -110,14 +106,14 @@ def _deletion(callback: Callback, raw: Raw[SlackSettings], message: Part, before
         who = _author(before, raw.connection)
         if who is not None:
             known["author"] = who
-    return (Event(kind["deleted"], callback.id, when, Post.of(known), changed=("/deleted_at",)),)
+    return (Event(kind["deleted"], callback.id, when, known, changed=("/deleted_at",)),)
 
 
-def _placed(message: Part, channel: str, connection: Connection[SlackSettings]) -> tuple[EntityType, dict[str, Any]]:
+def _placed(message: Part, channel: str, connection: Connection[SlackSettings]) -> tuple[EntityType, Facts]:
     """Which message it is, and where in which thread. The first of a thread has its own `ts` as `thread_ts`."""
     ts = text(message, "ts")
     own = message_id(connection, channel, ts)
-    known: dict[str, Any] = {
+    known: Facts = {
         "id": own,
         "refs": [connection.ref("message", ts, channel)],
         "space": space_id(connection, channel),
@@ -133,9 +129,9 @@ def _placed(message: Part, channel: str, connection: Connection[SlackSettings]) 
     return REPLY, known
 
 
-def _content(message: Part, connection: Connection[SlackSettings]) -> dict[str, Any]:
+def _content(message: Part, connection: Connection[SlackSettings]) -> Facts:
     """What was said, as far as sent. The text keeps Slack's notation and escapes (`&amp;`, `&lt;`, `&gt;`)."""
-    known: dict[str, Any] = {}
+    known: Facts = {}
     if "text" in message:
         body = known["body"] = nullable_text(message, "text")
         if body is not None:
@@ -151,13 +147,13 @@ def _content(message: Part, connection: Connection[SlackSettings]) -> dict[str, 
     return known
 
 
-def _mentions(body: str, connection: Connection[SlackSettings]) -> list[ActorRef]:
+def _mentions(body: str, connection: Connection[SlackSettings]) -> list[Facts]:
     if "<@" not in body:
         return []
-    return [ActorRef(connection=connection.id, id=user) for user in dict.fromkeys(_MENTION.findall(body))]
+    return [{"connection": connection.id, "id": user} for user in dict.fromkeys(_MENTION.findall(body))]
 
 
-def _attachments(files: object) -> list[Attachment] | None:
+def _attachments(files: object) -> list[Facts] | None:
     if files is None:
         return None
     if not isinstance(files, list) or not all(isinstance(file, dict) for file in files):
@@ -165,15 +161,15 @@ def _attachments(files: object) -> list[Attachment] | None:
     return [_attachment(file) for file in files if nullable_text(file, "mode") not in _WITHOUT_BYTES]
 
 
-def _attachment(file: Part) -> Attachment:
+def _attachment(file: Part) -> Facts:
     """From a workspace connected by Slack Connect a file may come as its id alone, and becomes an empty attachment."""
-    known: dict[str, Any] = {ours: nullable_text(file, theirs) for theirs, ours in _FILE_TEXTS if theirs in file}
+    known: Facts = {ours: nullable_text(file, theirs) for theirs, ours in _FILE_TEXTS if theirs in file}
     if "size" in file:
         size = file["size"]
         if size is not None and type(size) is not int:
             raise MalformedWebhook("files.size: not an integer")
         known["size"] = size
-    return Attachment(**known)
+    return known
 
 
 def marker_of(metadata: object) -> str | None:
@@ -182,7 +178,7 @@ def marker_of(metadata: object) -> str | None:
     return first_text(payload, MARKER)
 
 
-def _author(message: Part, connection: Connection[SlackSettings]) -> Actor | None:
+def _author(message: Part, connection: Connection[SlackSettings]) -> Facts | None:
     """A message by an app has its `bot_id`, whatever user it acts as, and that is what an app knows itself by."""
     if (bot := first_text(message, "bot_id")) is not None:
         name = first_text(message, "username") or first_text(message.get("bot_profile"), "name")
@@ -194,19 +190,11 @@ def _author(message: Part, connection: Connection[SlackSettings]) -> Actor | Non
 
 
 def _editor(
-    message: Part, before: object, changed: list[str], author: Actor | None, connection: Connection[SlackSettings]
-) -> Actor | None:
+    message: Part, before: object, changed: list[str], author: Facts | None, connection: Connection[SlackSettings]
+) -> Facts | None:
     """Who edited: in `edited`, unless that is of an earlier edit. Some changes by apps leave it out."""
     edit = message.get("edited")
     by = first_text(edit, "user")
     if by is None or (isinstance(before, dict) and edit == before.get("edited")):
         return author if "body" in changed and first_text(message, "bot_id") else None
     return author if by in (message.get("user"), message.get("bot_id")) else connection.actor(by)
-
-
-def _json(value: Any) -> JsonValue:
-    if isinstance(value, datetime):
-        return timestamp(value)
-    if isinstance(value, list):
-        return [item.model_dump(mode="json", exclude_unset=True) for item in value]
-    return None if value is None else str(value)

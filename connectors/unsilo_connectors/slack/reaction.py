@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-from unsilo_schemas.post import REACTION, Reaction
+from unsilo_schemas.post import REACTION
 
-from ..contract import Event, Raw
+from ..contract import Event, Facts, Raw
 from .callback import Callback, happened_at, message_id, part, space_id, text
 from .settings import SlackSettings
 
@@ -27,13 +27,13 @@ def _event(callback: Callback, raw: Raw[SlackSettings], verb: str) -> Event:
     remote_id = f"{ts}:{user}:{emoji}"
     who = connection.actor(user)
     moved = {"remote_created_at": when} if verb == "added" else {"deleted_at": when}
-    reaction = Reaction(
-        id=connection.entity_id("reaction", remote_id, channel),
-        refs=[connection.ref("reaction", remote_id, channel)],
-        space=space_id(connection, channel),
-        target=message_id(connection, channel, ts),
-        actor=who,
-        emoji=emoji,
+    reaction: Facts = {
+        "id": connection.entity_id("reaction", remote_id, channel),
+        "refs": [connection.ref("reaction", remote_id, channel)],
+        "space": space_id(connection, channel),
+        "target": message_id(connection, channel, ts),
+        "actor": who,
+        "emoji": emoji,
         **moved,
-    )
+    }
     return Event(REACTION[verb], callback.id, when, reaction, () if verb == "added" else ("/deleted_at",), actor=who)

@@ -3,10 +3,9 @@
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
-from unsilo_schemas.entity import Actor
-from unsilo_schemas.space import MEMBERSHIP, SPACE, Membership, Space
+from unsilo_schemas.space import MEMBERSHIP, SPACE
 
-from ..contract import Connection, Event, Raw
+from ..contract import Connection, Event, Facts, Raw
 from .callback import Callback, Part, first_text, happened_at, nullable_text, part, seconds, space_id, text
 from .settings import SlackSettings
 
@@ -22,7 +21,7 @@ def created(callback: Callback, raw: Raw[SlackSettings]) -> Iterable[Event]:
     who = None
     if (creator := first_text(channel, "creator")) is not None:
         who = known["creator"] = raw.connection.actor(creator)
-    return (Event(SPACE["created"], callback.id, happened_at(callback), Space(**known), actor=who),)
+    return (Event(SPACE["created"], callback.id, happened_at(callback), known, actor=who),)
 
 
 def renamed(**told: Any) -> Mapping:
@@ -30,7 +29,7 @@ def renamed(**told: Any) -> Mapping:
 
     def translate(callback: Callback, raw: Raw[SlackSettings]) -> Iterable[Event]:
         known = {**told, **_described(part(callback.event, "channel"), raw.connection)}
-        return (Event(SPACE["updated"], callback.id, happened_at(callback), Space(**known), ("/name",)),)
+        return (Event(SPACE["updated"], callback.id, happened_at(callback), known, ("/name",)),)
 
     return translate
 
@@ -41,7 +40,7 @@ def changed(verb: str, field: str, **told: Any) -> Mapping:
     def translate(callback: Callback, raw: Raw[SlackSettings]) -> Iterable[Event]:
         known = {**_identified(text(callback.event, "channel"), raw.connection), **told}
         who = _doer(callback.event, raw.connection)
-        return (Event(SPACE[verb], callback.id, happened_at(callback), Space(**known), ("/" + field,), actor=who),)
+        return (Event(SPACE[verb], callback.id, happened_at(callback), known, ("/" + field,), actor=who),)
 
     return translate
 
@@ -53,7 +52,7 @@ def deleted(**told: Any) -> Mapping:
         when = happened_at(callback)
         known = {**_identified(text(callback.event, "channel"), raw.connection), **told, "deleted_at": when}
         who = _doer(callback.event, raw.connection)
-        return (Event(SPACE["deleted"], callback.id, when, Space(**known), ("/deleted_at",), actor=who),)
+        return (Event(SPACE["deleted"], callback.id, when, known, ("/deleted_at",), actor=who),)
 
     return translate
 
@@ -65,7 +64,7 @@ def unshared(callback: Callback, raw: Raw[SlackSettings]) -> Iterable[Event]:
     if isinstance(shared := event.get("is_ext_shared"), bool):
         known["external"] = shared
     changes = ("/external",) if shared is False else ()
-    return (Event(SPACE["updated"], callback.id, happened_at(callback), Space(**known), changes),)
+    return (Event(SPACE["updated"], callback.id, happened_at(callback), known, changes),)
 
 
 def joined(callback: Callback, raw: Raw[SlackSettings]) -> Iterable[Event]:
@@ -74,7 +73,7 @@ def joined(callback: Callback, raw: Raw[SlackSettings]) -> Iterable[Event]:
     inviter = first_text(callback.event, "inviter")
     invited = {} if inviter is None else {"invited_by": connection.actor(inviter)}
     membership = _membership(callback.event, connection, "joined", **invited)
-    who = invited.get("invited_by", membership.member)
+    who = invited.get("invited_by", membership["member"])
     return (Event(MEMBERSHIP["joined"], callback.id, happened_at(callback), membership, actor=who),)
 
 
@@ -85,25 +84,25 @@ def left(callback: Callback, raw: Raw[SlackSettings]) -> Iterable[Event]:
 
 
 def _membership(
-    event: Part, connection: Connection[SlackSettings], state: Literal["joined", "left"], **invited: Actor
-) -> Membership:
+    event: Part, connection: Connection[SlackSettings], state: Literal["joined", "left"], **invited: Facts
+) -> Facts:
     """A membership has no id at Slack: the user's, in that channel, is one."""
     channel, user = text(event, "channel"), text(event, "user")
-    return Membership(
-        id=connection.entity_id("member", user, channel),
-        refs=[connection.ref("member", user, channel)],
-        space=space_id(connection, channel),
-        member=connection.actor(user),
-        state=state,
+    return {
+        "id": connection.entity_id("member", user, channel),
+        "refs": [connection.ref("member", user, channel)],
+        "space": space_id(connection, channel),
+        "member": connection.actor(user),
+        "state": state,
         **invited,
-    )
+    }
 
 
-def _identified(channel: str, connection: Connection[SlackSettings]) -> dict[str, Any]:
+def _identified(channel: str, connection: Connection[SlackSettings]) -> Facts:
     return {"id": space_id(connection, channel), "refs": [connection.ref("channel", channel)]}
 
 
-def _described(channel: Part, connection: Connection[SlackSettings]) -> dict[str, Any]:
+def _described(channel: Part, connection: Connection[SlackSettings]) -> Facts:
     known = _identified(text(channel, "id"), connection)
     if "name" in channel:
         known["name"] = nullable_text(channel, "name")
@@ -118,7 +117,7 @@ def _described(channel: Part, connection: Connection[SlackSettings]) -> dict[str
     return known
 
 
-def _doer(event: Part, connection: Connection[SlackSettings]) -> Actor | None:
+def _doer(event: Part, connection: Connection[SlackSettings]) -> Facts | None:
     """`user` in events of public channels, `actor_id` in some of private ones."""
     who = first_text(event, "user", "actor_id")
     return None if who is None else connection.actor(who)

@@ -1,12 +1,10 @@
 """Members of the workspace become directory.user."""
 
 from collections.abc import Iterable
-from typing import Any
 
-from unsilo_schemas.entity import ContactPoint
-from unsilo_schemas.user import USER, User
+from unsilo_schemas.user import USER
 
-from ..contract import Event, Raw
+from ..contract import Event, Facts, Raw
 from .callback import SLACKBOT, Callback, Part, first_text, happened_at, nullable_text, part, seconds, text, user_id
 from .settings import SlackSettings
 
@@ -29,14 +27,14 @@ def joined(callback: Callback, raw: Raw[SlackSettings]) -> Iterable[Event]:
 def changed(callback: Callback, raw: Raw[SlackSettings]) -> Iterable[Event]:
     """The whole member, not what changed. Members are deactivated and never deleted, whatever `deleted` sounds like."""
     user = _user(callback, raw)
-    verb = "deactivated" if user.active is False else "updated"
+    verb = "deactivated" if user.get("active") is False else "updated"
     return (Event(USER[verb], callback.id, happened_at(callback), user),)
 
 
-def _user(callback: Callback, raw: Raw[SlackSettings]) -> User:
+def _user(callback: Callback, raw: Raw[SlackSettings]) -> Facts:
     user = part(callback.event, "user")
     remote_id = text(user, "id")
-    known: dict[str, Any] = {
+    known: Facts = {
         "id": user_id(raw.connection, remote_id),
         "refs": [raw.connection.ref("user", remote_id)],
         **{ours: nullable_text(user, theirs) for theirs, ours in _TEXTS if theirs in user},
@@ -53,11 +51,11 @@ def _user(callback: Callback, raw: Raw[SlackSettings]) -> User:
         known["remote_updated_at"] = seconds(user, "updated")
     if isinstance(profile := user.get("profile"), dict):
         known.update(_profile(profile, user))
-    return User(**known)
+    return known
 
 
-def _profile(profile: Part, user: Part) -> dict[str, Any]:
-    known: dict[str, Any] = {ours: nullable_text(profile, theirs) for theirs, ours in _NAMES if theirs in profile}
+def _profile(profile: Part, user: Part) -> Facts:
+    known: Facts = {ours: nullable_text(profile, theirs) for theirs, ours in _NAMES if theirs in profile}
     name = first_text(profile, "display_name", "real_name")  # Slack itself shows the second where the first is empty
     if name is not None:
         known["display_name"] = name
@@ -65,14 +63,14 @@ def _profile(profile: Part, user: Part) -> dict[str, Any]:
         email = nullable_text(profile, "email")
         confirmed = user.get("is_email_confirmed")
         verified = {"verified": confirmed} if isinstance(confirmed, bool) else {}
-        known["emails"] = [ContactPoint(value=email, primary=True, **verified)] if email else _nothing(email)
+        known["emails"] = [{"value": email, "primary": True, **verified}] if email else _nothing(email)
     if "phone" in profile:
         phone = nullable_text(profile, "phone")
-        known["phones"] = [ContactPoint(value=phone)] if phone else _nothing(phone)
+        known["phones"] = [{"value": phone}] if phone else _nothing(phone)
     return known
 
 
-def _nothing(value: str | None) -> list[ContactPoint] | None:
+def _nothing(value: str | None) -> list[Facts] | None:
     return None if value is None else []
 
 

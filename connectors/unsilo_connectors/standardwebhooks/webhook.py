@@ -8,9 +8,10 @@ from typing import Any
 
 from unsilo_schemas.catalogue import EVENT_TYPES
 from unsilo_schemas.entity import Actor
+from unsilo_schemas.writer import writer
 
 from ..contract import Connector, Event, MalformedWebhook, Raw, Sender, WebhookRequest
-from ..payloads import as_model, moment, read_object
+from ..payloads import moment, read_object
 from .actions import ACTIONS
 from .naming import actor_in_our_terms, entity_in_our_terms, key, previous_in_our_terms
 from .settings import StandardWebhooksSettings
@@ -92,23 +93,13 @@ def mapped(message: Message, raw: Incoming) -> Iterable[Event]:
     facts["entity"] = entity_in_our_terms(facts.get("entity"), ours.entity_type, connection)
     if facts.get("previous") is not None:
         facts["previous"] = previous_in_our_terms(facts["previous"], ours.entity_type, connection)
-    said = as_model(ours.data, facts)
-    if not all(pointer.startswith("/") for pointer in (*said.changed, *(said.previous or ()))):
+    writer(ours.data).check(facts)  # first: what follows relies on the types
+    if actor is not None:
+        actor = actor_in_our_terms(actor, "actor", connection)
+        writer(Actor).check(actor)
+    if not all(pointer.startswith("/") for pointer in (*facts["changed"], *(facts.get("previous") or ()))):
         raise MalformedWebhook("changed, previous: not JSON Pointers")
-    for name in said.entity.model_fields_set:
-        value = getattr(said.entity, name)
-        if isinstance(value, datetime) and value.tzinfo is None:
-            raise MalformedWebhook(f"entity.{name}: a time without its zone")
-    yield Event(
-        type=ours,
-        key=message.id,
-        time=message.time,
-        entity=said.entity,
-        changed=said.changed,
-        previous=said.previous,
-        complete=said.complete,
-        actor=None if actor is None else as_model(Actor, actor_in_our_terms(actor, "actor", connection)),
-    )
+    yield Event(type=ours, key=message.id, time=message.time, actor=actor, **facts)
 
 
 def _data(message: Message) -> dict[str, Any]:

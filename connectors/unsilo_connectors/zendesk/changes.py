@@ -3,10 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from pydantic import JsonValue
-from unsilo_schemas.entity import Coded, plain
-
-from ..contract import Event, Raw
+from ..contract import Event, Facts, Raw
 from .delivery import Delivery, inner, required
 from .layouts import STATUS, Layout, pointer
 from .settings import ZendeskSettings
@@ -39,11 +36,9 @@ def change(layout: Layout, name: str, verb: Verb | None = None) -> Translate:
             source = {**source, name: event["current"]}
         previous = None
         if "previous" in event:
-            previous = {
-                path: plain(named("previous", reader, event["previous"], here)) for path, reader in targets.items()
-            }
+            previous = {path: named("previous", reader, event["previous"], here) for path, reader in targets.items()}
         if previous is not None and len(targets) > 1:  # a role says two things, of which one may stay as it was
-            now = {path: plain(reader(source.get(name), here)) for path, reader in targets.items()}
+            now = {path: reader(source.get(name), here) for path, reader in targets.items()}
             previous = {path: value for path, value in previous.items() if value != now[path]}
         changed = tuple(targets) if previous is None else tuple(previous)
         said = "updated" if verb is None else verb(event.get("previous"), source.get(name), here)
@@ -73,7 +68,7 @@ def tagged(layout: Layout) -> Translate:
     def translate(delivery: Delivery, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
         here, event, detail = raw.connection, delivery.event, delivery.detail
         came, went = _listed(event, "tags_added", "added", here), _listed(event, "tags_removed", "removed", here)
-        previous: dict[str, JsonValue] | None = None
+        previous: Facts | None = None
         if "tags" in detail and (came or went):
             now, new = named("tags", tags, detail["tags"], here) or [], set(came)
             previous = {"/tags": [*(tag for tag in now if tag not in new), *went]}
@@ -129,7 +124,7 @@ def told(
     raw: Raw[ZendeskSettings],
     source: Mapping[str, Any],
     changed: Sequence[str] = (),
-    previous: Mapping[str, JsonValue] | None = None,
+    previous: Facts | None = None,
     complete: bool = True,
     custom: Mapping[str, Any] | None = None,
     **more: Any,
@@ -143,12 +138,11 @@ def told(
     fields["id"] = here.entity_id(layout.remote_type, remote_id)
     fields["refs"] = [here.ref(layout.remote_type, remote_id, url=page(layout, remote_id, here))]
     fields.update(more)
-    entity = layout.kind.model.of(fields)
     return Event(
         layout.kind[verb],
         delivery.key(here),
         delivery.time(here),
-        entity,
+        fields,
         changed,
         previous,
         complete,
@@ -180,8 +174,8 @@ def active_verb(before: Any, after: Any, here: Here) -> str:
 
 
 def _category(status: Any, here: Here) -> str:
-    read: Coded | None = STATUS(status, here)
-    return (read and read.category) or ""
+    read: Facts | None = STATUS(status, here)
+    return (read and read["category"]) or ""
 
 
 def _listed(event: Mapping[str, Any], flat: str, nested: str, here: Here) -> list[str]:

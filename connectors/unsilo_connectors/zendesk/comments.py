@@ -3,10 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pydantic import JsonValue
-from unsilo_schemas.ticket import COMMENT, Comment
+from unsilo_schemas.ticket import COMMENT
 
-from ..contract import Event, Raw
+from ..contract import Event, Facts, Raw
 from .delivery import Delivery, inner, person, required
 from .layouts import Rows, read_rows
 from .settings import ZendeskSettings
@@ -54,7 +53,7 @@ def _told(
     remote_type: str,
     comment: Mapping[str, Any],
     changed: Sequence[str] = (),
-    previous: Mapping[str, JsonValue] | None = None,
+    previous: Facts | None = None,
     complete: bool = True,
 ) -> Event:
     here = raw.connection
@@ -63,13 +62,12 @@ def _told(
     fields["id"] = here.entity_id(remote_type, remote_id)
     fields["refs"] = [here.ref(remote_type, remote_id)]
     fields["ticket"] = here.entity_id("ticket", required(delivery.detail, "id", here))
-    entity = Comment.of(fields)
     author = fields.get("author") if verb == "added" else None
     return Event(
         COMMENT[verb],
         delivery.key(here),
         delivery.time(here),
-        entity,
+        fields,
         changed,
         previous,
         complete,

@@ -4,9 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from unsilo_schemas.entity import Actor
-
-from ..contract import MalformedWebhook, Raw
+from ..contract import Facts, MalformedWebhook, Raw
 from ..payloads import read_object
 from .settings import ZendeskSettings
 from .values import Here, Kind, actor, identifier, named, text, time
@@ -36,10 +34,10 @@ class Delivery(NamedTuple):
             raise MalformedWebhook("time: missing")
         return found
 
-    def actor(self, here: Here) -> Actor | None:
+    def actor(self, here: Here) -> Facts | None:
         """Who acted: tickets name them in `detail`, conversations in `event`, users and organizations not at all."""
         if "actor_id" in self.detail:
-            found: Actor | None = named("actor_id", actor, self.detail["actor_id"], here)
+            found: Facts | None = named("actor_id", actor, self.detail["actor_id"], here)
             return found
         return person(inner(self.event, "actor"), here)
 
@@ -71,10 +69,10 @@ def required(source: Mapping[str, Any], name: str, here: Here) -> str:
     return found
 
 
-def person(source: Mapping[str, Any], here: Here) -> Actor | None:
+def person(source: Mapping[str, Any], here: Here) -> Facts | None:
     """Somebody with id and name; None for nobody. `is_staff` says nothing of their kind: agents may be programs."""
     said = source.get("type")
     kind = _ACTOR_KINDS.get(said) if isinstance(said, str) else None
     name = named("name", text, source.get("name"), here)
-    found: Actor | None = named("id", lambda value, here: actor(value, here, name, kind), source.get("id"), here)
+    found: Facts | None = named("id", lambda value, here: actor(value, here, name, kind), source.get("id"), here)
     return found

@@ -6,10 +6,9 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
-from unsilo_schemas.entity import Actor
-from unsilo_schemas.ticket import COMMENT, TICKET, Comment, Ticket
+from unsilo_schemas.ticket import COMMENT, TICKET
 
-from ..contract import Event, MalformedWebhook, Raw
+from ..contract import Event, Facts, MalformedWebhook, Raw
 from .changes import page
 from .comments import ROWS
 from .delivery import TRIGGER, Delivery
@@ -85,10 +84,10 @@ class Filled:
         word = given if isinstance(given, str) else ""
         return self.here.settings.event_words.get(word, word)
 
-    def person(self, name: str) -> Actor | None:
+    def person(self, name: str) -> Facts | None:
         """Somebody by id, with their name where the template has it."""
         display_name = self.read(name + "_name", text) or None
-        found: Actor | None = self.read(name, lambda value, here: actor(value, here, display_name))
+        found: Facts | None = self.read(name, lambda value, here: actor(value, here, display_name))
         return found
 
 
@@ -114,12 +113,12 @@ def ticket(delivery: Delivery, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
         fields["custom"] = custom
     if word in ("deleted", "restored"):
         fields["deleted_at"] = at if word == "deleted" else None
-    entity = Ticket(
-        id=here.entity_id("ticket", remote_id),
-        refs=[here.ref("ticket", remote_id, url=page(TICKET_LAYOUT, remote_id, here))],
-        number=remote_id,
+    entity = {
+        "id": here.entity_id("ticket", remote_id),
+        "refs": [here.ref("ticket", remote_id, url=page(TICKET_LAYOUT, remote_id, here))],
+        "number": remote_id,
         **fields,
-    )
+    }
     changed = _CHANGED.get(word)
     yield Event(
         TICKET[word],
@@ -140,12 +139,12 @@ def comment(delivery: Delivery, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
     author = shown.person("author")
     if shown.value("author") is not _ABSENT:
         fields["author"] = author
-    entity = Comment(
-        id=here.entity_id("comment", remote_id),
-        refs=[here.ref("comment", remote_id)],
-        ticket=here.entity_id("ticket", shown.required("ticket")),
+    entity = {
+        "id": here.entity_id("comment", remote_id),
+        "refs": [here.ref("comment", remote_id)],
+        "ticket": here.entity_id("ticket", shown.required("ticket")),
         **fields,
-    )
+    }
     yield Event(
         COMMENT["added"],
         _key(shown, raw),

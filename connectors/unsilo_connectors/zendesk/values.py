@@ -5,9 +5,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
-from unsilo_schemas.entity import Actor, Coded, ContactPoint, Reference
-
-from ..contract import Connection, MalformedWebhook
+from ..contract import Connection, Facts, MalformedWebhook
 from ..payloads import moment
 from .settings import ZendeskSettings
 
@@ -86,12 +84,12 @@ def channel(value: Any, here: Here) -> str | None:
     return text(value.get("channel") if isinstance(value, dict) else value, here)
 
 
-def emails(value: Any, here: Here) -> list[ContactPoint] | None:
+def emails(value: Any, here: Here) -> list[Facts] | None:
     """The one primary address that a user has."""
     address = text(value, here)
     if address is None:
         return None
-    return [ContactPoint(value=address, primary=True)] if address else []
+    return [{"value": address, "primary": True}] if address else []
 
 
 def visibility(value: Any, here: Here) -> str | None:
@@ -104,14 +102,14 @@ def outsider(value: Any, here: Here) -> bool | None:
     return _OUTSIDERS.get(text(value, here) or "")
 
 
-def actor(value: Any, here: Here, name: str | None = None, kind: Kind | None = None) -> Actor | None:
+def actor(value: Any, here: Here, name: str | None = None, kind: Kind | None = None) -> Facts | None:
     remote_id = identifier(value, here)
     if remote_id is None:
         return None
     return here.actor(remote_id, name, "system" if remote_id == SYSTEM_ID else kind)
 
 
-def actors(value: Any, here: Here) -> list[Actor] | None:
+def actors(value: Any, here: Here) -> list[Facts] | None:
     """The one person in what is a list with us."""
     if value is None:
         return None
@@ -122,7 +120,7 @@ def actors(value: Any, here: Here) -> list[Actor] | None:
 def reference(remote_type: str) -> Reader:
     """Reads the id of another object."""
 
-    def read(value: Any, here: Here) -> Reference | None:
+    def read(value: Any, here: Here) -> Facts | None:
         remote_id = identifier(value, here)
         return None if remote_id is None else here.reference(remote_type, remote_id)
 
@@ -133,7 +131,7 @@ def references(remote_type: str) -> Reader:
     """Reads the id of the one object in what is a list with us."""
     read_one = reference(remote_type)
 
-    def read(value: Any, here: Here) -> list[Reference] | None:
+    def read(value: Any, here: Here) -> list[Facts] | None:
         if value is None:
             return None
         one = read_one(value, here)
@@ -146,10 +144,10 @@ def coded(categories: Mapping[str, str]) -> Reader:
     """Reads an enumeration: upper case in events, lower case in the API, capitalised in placeholders."""
 
     @lru_cache(maxsize=_REMEMBERED)
-    def understood(raw: str) -> Coded:
-        return Coded(category=categories.get(raw.upper()), raw=raw)
+    def understood(raw: str) -> Facts:
+        return {"category": categories.get(raw.upper()), "raw": raw}
 
-    def read(value: Any, here: Here) -> Coded | None:
+    def read(value: Any, here: Here) -> Facts | None:
         raw = text(value, here)
         return understood(raw) if raw else None
 

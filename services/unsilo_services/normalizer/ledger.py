@@ -155,6 +155,8 @@ def _options() -> Options:
     options.create_if_missing(True)
     options.set_write_buffer_size(_WRITE_BUFFER_BYTES)
     options.set_max_open_files(64)
+    options.set_memtable_whole_key_filtering(True)  # what is asked for is mostly new: say so without a search
+    options.set_memtable_prefix_bloom_ratio(0.1)
     table = BlockBasedOptions()
     table.set_bloom_filter(10, False)  # nearly every id asked for is new: the filter answers without reading
     table.set_block_cache(Cache(_CACHE_BYTES))

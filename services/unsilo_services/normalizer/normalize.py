@@ -8,7 +8,6 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
-from pydantic_core import to_json
 from unsilo_connectors.contract import Connection, Connector, Event, MalformedWebhook, Raw
 from unsilo_connectors.payloads import describe
 from unsilo_schemas.entity import EventType
@@ -16,10 +15,9 @@ from unsilo_schemas.envelope import JSON, timestamp
 from unsilo_schemas.identity import event_id
 from unsilo_schemas.jsonschema import file_name
 from unsilo_schemas.topics import EVENT_BYTES, Topics
+from unsilo_schemas.writer import SchemaViolation, Writer, writer
 
 from ..dead_letters import DeadLetter
-from ..kafka import Headers
-from ..raw_records import TRACE
 
 _ROOM_FOR_HEADERS = 64 * 1024
 
@@ -42,6 +40,8 @@ class _Fixed:
     topic: str
     headers: list[tuple[str, bytes]]
     subject: str
+    key: str
+    writer: Writer
 
 
 class Mapping:
@@ -56,10 +56,12 @@ class Mapping:
         self._schemas_url = public_url + "/schemas/"
         self._fixed: dict[str, _Fixed] = {}  # by the event type's name
 
-    def normalize(self, raw: Raw[Any], headers: Headers) -> list[Published] | None:
-        """The events of a raw record; None where its type is declared ignored. Raises DeadLetter."""
+    def normalize(self, raw: Raw[Any], trace: Sequence[tuple[str, bytes]] = ()) -> list[Published] | None:
+        """The events of a raw record, with the sender's trace context; None where its type is declared ignored.
+
+        Raises DeadLetter.
+        """
         connector = self.connector
-        trace = [("ce_" + name, value) for name, value in headers if name in TRACE and value is not None]
         try:
             payload = connector.decode(raw)
             kind = connector.event_type(payload, raw)
@@ -71,6 +73,8 @@ class Mapping:
             return [self._publish(event, raw.received_at, trace) for event in translate(payload, raw)]
         except MalformedWebhook as error:
             raise DeadLetter("payload_malformed", str(error), "decode") from None
+        except SchemaViolation as error:
+            raise DeadLetter("schema_violation", str(error), "map") from None
         except ValidationError as error:
             raise DeadLetter("schema_violation", describe(error), "map") from None
         except DeadLetter:
@@ -81,16 +85,16 @@ class Mapping:
     def _publish(self, event: Event, received_at: datetime, trace: Sequence[tuple[str, bytes]]) -> Published:
         kind, entity, actor = event.type, event.entity, event.actor
         fixed = self._fixed.get(kind.name) or self._fix(kind)
-        value = _written(event)
+        value = fixed.writer.write(event.data)  # first: what follows relies on the types
         if len(value) > EVENT_BYTES - _ROOM_FOR_HEADERS:
             raise DeadLetter("size_exceeded", f"the event has {len(value)} bytes", "encode")
         identity = event_id(self.connection.id, event.key)
         id_text = identity.encode()
-        key = getattr(entity, kind.entity_type.key).encode()
+        key = entity[fixed.key].encode()
         headers = [
             *fixed.headers,
             ("ce_id", id_text),
-            ("ce_subject", (fixed.subject + entity.id).encode()),
+            ("ce_subject", (fixed.subject + entity["id"]).encode()),
             ("ce_time", timestamp(event.time).encode()),
             ("ce_recordedtime", _recorded(received_at)),
             ("ce_partitionkey", key),
@@ -100,8 +104,8 @@ class Mapping:
         if event.sequence is not None:
             headers.append(("ce_sequence", event.sequence.encode()))
         if actor is not None:
-            headers.append(("ce_authtype", (actor.kind or "unknown").encode()))
-            headers.append(("ce_authid", actor.ref.id.encode()))
+            headers.append(("ce_authtype", actor.get("kind", "unknown").encode()))
+            headers.append(("ce_authid", actor["ref"]["id"].encode()))
         return Published(bytes.fromhex(identity.replace("-", "")), fixed.topic, key, value, headers, kind.name)
 
     def _fix(self, event: EventType) -> _Fixed:
@@ -122,21 +126,14 @@ class Mapping:
             "ce_via": connection,
         }
         fixed = _Fixed(
-            self._topics.event(kind).name, [(name, text.encode()) for name, text in headers.items()], kind.name + "/"
+            topic=self._topics.event(kind).name,
+            headers=[(name, text.encode()) for name, text in headers.items()],
+            subject=kind.name + "/",
+            key=kind.key,
+            writer=writer(event.data),
         )
         self._fixed[event.name] = fixed
         return fixed
-
-
-def _written(event: Event) -> bytes:
-    """The event's data as JSON: what its `EventData` model would write, without building that around the entity."""
-    entity = event.entity
-    parts = [b'{"entity":', entity.__pydantic_serializer__.to_json(entity, exclude_unset=True)]
-    parts.append(b',"changed":' + to_json(list(event.changed)) if event.changed else b',"changed":[]')
-    if event.previous is not None:
-        parts.append(b',"previous":' + to_json(dict(event.previous)))
-    parts.append(b',"complete":true}' if event.complete else b',"complete":false}')
-    return b"".join(parts)
 
 
 @lru_cache(maxsize=1024)  # one text for all that came in the same millisecond

@@ -4,6 +4,7 @@ import logging
 from collections import Counter
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
+from itertools import groupby
 
 from pydantic import ValidationError
 from unsilo_schemas.topics import Topics
@@ -13,7 +14,7 @@ from ..dead_letters import DeadLetter, letter_headers
 from ..kafka import Message, headers_of
 from ..loop import Outbox, Partition, partition_of
 from ..metrics import DEAD, EVENTS, RECORDS
-from ..raw_records import DELIVERY, named, raw_of
+from ..raw_records import delivery_and_trace, read_raw
 from .ledger import Ledger
 from .normalize import Mapping, Published, delivery_id
 
@@ -69,41 +70,46 @@ class Normalizer:
     def process(self, records: Sequence[Message], outbox: Outbox) -> None:
         fresh: dict[Partition, list[bytes]] = {}
         seen: set[bytes] = set()
-        for start in range(0, len(records), _CHUNK_RECORDS):
-            self._process(records[start : start + _CHUNK_RECORDS], outbox, seen, fresh)
+        for partition, run in groupby(records, partition_of):
+            together = list(run)
+            ids = fresh.setdefault(partition, [])
+            for start in range(0, len(together), _CHUNK_RECORDS):
+                self._process(partition[0], together[start : start + _CHUNK_RECORDS], outbox, seen, ids)
         for partition, ids in fresh.items():
             self._ledger.record(partition, ids, outbox)
 
     def _process(
-        self, records: Sequence[Message], outbox: Outbox, seen: set[bytes], fresh: dict[Partition, list[bytes]]
+        self, topic: str, records: Sequence[Message], outbox: Outbox, seen: set[bytes], fresh: list[bytes]
     ) -> None:
         """A part of a batch. `seen` are the ids that were published before, or in this batch; `fresh` the latter."""
-        now = datetime.now(UTC)
-        work = [(message, *self._outcome(message)) for message in records]
-        seen |= self._ledger.known([id for _, delivery, outcome in work for id in _ids(delivery, outcome)])
-        for message, delivery, outcome in work:
-            connection = self._connection(message)
+        mapping = self._mappings.get(topic)
+        connection = "unknown" if mapping is None else mapping.connection.id
+        counted = self._counted
+        work = [_outcome(mapping, message) for message in records]
+        ids = [id for delivery, events in work if isinstance(events, list) for id in _ids(delivery, events)]
+        seen |= self._ledger.known(ids)
+        for message, (delivery, outcome) in zip(records, work, strict=True):
             if isinstance(outcome, DeadLetter):
-                headers = letter_headers(message, outcome, CONSUMER, now)
+                headers = letter_headers(message, outcome, CONSUMER, datetime.now(UTC))
                 outbox.put(self._dead, message.value(), message.key(), headers)
-                self._counted["dead", connection, outcome.reason] += 1
-                self._counted["records", connection, "dead"] += 1
+                counted["dead", connection, outcome.reason] += 1
+                counted["records", connection, "dead"] += 1
                 continue
             if outcome is None:
-                self._counted["records", connection, "ignored"] += 1
+                counted["records", connection, "ignored"] += 1
                 continue
             new = [event for event in outcome if event.id not in seen]
             if (delivery is not None and delivery in seen) or (outcome and not new):
-                self._counted["records", connection, "duplicate"] += 1
+                counted["records", connection, "duplicate"] += 1
                 continue
             timestamp_ms = message.timestamp()[1]
             for event in new:
                 outbox.put(event.topic, event.value, event.key, event.headers, timestamp_ms=timestamp_ms)
-                self._counted["events", connection, event.type] += 1
-            self._counted["records", connection, "published"] += 1
-            ids = [event.id for event in new] if delivery is None else [delivery, *(event.id for event in new)]
-            seen.update(ids)
-            fresh.setdefault(partition_of(message), []).extend(ids)
+                counted["events", connection, event.type] += 1
+            counted["records", connection, "published"] += 1
+            published = _ids(delivery, new)
+            seen.update(published)
+            fresh += published
 
     def committed(self) -> None:
         self._ledger.committed()
@@ -118,32 +124,25 @@ class Normalizer:
         self._ledger.aborted()
         self._counted.clear()
 
-    def _outcome(self, message: Message) -> tuple[bytes | None, list[Published] | DeadLetter | None]:
-        """The id of the delivery, if it has one, and what becomes of it: events, a dead letter, or None if ignored."""
-        mapping = self._mappings.get(str(message.topic()))
-        if mapping is None:
-            return None, DeadLetter("source_unmapped", "its connection is not configured any more", "map")
-        headers = headers_of(message)
-        by_name = named(headers)
-        key = by_name.get(DELIVERY)
-        delivery = None if key is None else delivery_id(mapping.connection.id, key)
-        try:
-            events = mapping.normalize(raw_of(mapping.connection, message, by_name), headers)
-        except DeadLetter as letter:
-            return None, letter
-        except (ValueError, OverflowError, OSError):
-            return None, DeadLetter("payload_malformed", "its timestamp is none", "decode")
-        return delivery, events
-
-    def _connection(self, message: Message) -> str:
-        mapping = self._mappings.get(str(message.topic()))
-        return "unknown" if mapping is None else mapping.connection.id
-
     def _mapping(self, section: ConnectionSection, public_url: str) -> Mapping:
         return Mapping(connector_of(section), connection_of(section, placeholder), self._topics, public_url)
 
 
-def _ids(delivery: bytes | None, outcome: list[Published] | DeadLetter | None) -> list[bytes]:
-    if not isinstance(outcome, list):
-        return []
-    return [event.id for event in outcome] if delivery is None else [delivery, *(event.id for event in outcome)]
+def _outcome(mapping: Mapping | None, message: Message) -> tuple[bytes | None, list[Published] | DeadLetter | None]:
+    """The id of the delivery, if it has one, and what becomes of it: events, a dead letter, or None if ignored."""
+    if mapping is None:
+        return None, DeadLetter("source_unmapped", "its connection is not configured any more", "map")
+    headers = headers_of(message)
+    key, trace = delivery_and_trace(headers)
+    try:
+        events = mapping.normalize(read_raw(mapping.connection, message, headers), trace)
+    except DeadLetter as letter:
+        return None, letter
+    except (ValueError, OverflowError, OSError):
+        return None, DeadLetter("payload_malformed", "its timestamp is none", "decode")
+    return None if key is None else delivery_id(mapping.connection.id, key), events
+
+
+def _ids(delivery: bytes | None, events: Sequence[Published]) -> list[bytes]:
+    ids = [event.id for event in events]
+    return ids if delivery is None else [delivery, *ids]
