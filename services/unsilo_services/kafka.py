@@ -17,7 +17,6 @@ from confluent_kafka import (
     OFFSET_END,
     TIMESTAMP_NOT_AVAILABLE,
     Consumer,
-    ConsumerGroupTopicPartitions,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -30,6 +29,7 @@ from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 from unsilo_schemas.topics import Topic
 
 from .errors import UnsiloError
+from .progress import Progress
 from .settings import HubSettings, kafka_options
 
 __all__ = [
@@ -93,6 +93,7 @@ class Kafka:
     def __init__(self, options: Mapping[str, str], replication_factor: int = -1) -> None:
         self.options = dict(options)
         self.replication_factor = replication_factor
+        self._groups: dict[str, Consumer] = {}  # to ask how far each has come
 
     @classmethod
     def from_settings(cls, settings: HubSettings) -> "Kafka":
@@ -240,9 +241,23 @@ class Kafka:
 
     def committed(self, group: str, partitions: Sequence[TopicPartition]) -> dict[tuple[str, int], int]:
         """The offsets that a group has committed, 0 where none: lag counts from them, also while nobody consumes."""
-        request = ConsumerGroupTopicPartitions(group, [TopicPartition(tp.topic, tp.partition) for tp in partitions])
-        answer = self.admin.list_consumer_group_offsets([request], request_timeout=REQUEST_SECONDS)[group].result()
-        return {(tp.topic, tp.partition): max(0, tp.offset) for tp in answer.topic_partitions}
+        return {place: progress.offset for place, progress in self.progress(group, partitions).items()}
+
+    def progress(self, group: str, partitions: Sequence[TopicPartition]) -> dict[tuple[str, int], Progress]:
+        """How far a group has come, asked without being a member of it.
+
+        Offsets inside an open transaction are not waited for: the last stable ones are told. Asked of a consumer, as an
+        AdminClient takes its process down where the group's coordinator is just starting: confluentinc/librdkafka#5040.
+        """
+        if not partitions:
+            return {}
+        if group not in self._groups:
+            self._groups[group] = self.consumer(group, isolation_level="read_uncommitted")
+        found = self._groups[group].committed(list(partitions), timeout=REQUEST_SECONDS)
+        for tp in found:
+            if tp.error is not None:  # and its offset looks as if none had ever been committed
+                raise KafkaException(tp.error)
+        return {(tp.topic, tp.partition): Progress.parse(tp.offset, tp.metadata) for tp in found}
 
     def members(self, group: str) -> list[set[tuple[str, int]]]:
         """What each member of a group is assigned; empty where the group has no members."""

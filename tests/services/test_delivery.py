@@ -32,7 +32,6 @@ from unsilo_services.configuration import ConnectionSection
 from unsilo_services.delivery import calls, jobs, lanes
 from unsilo_services.doubles import receiver, slack, zendesk
 from unsilo_services.kafka import TopicPartition
-from unsilo_services.progress import Progress
 
 from tests.services.remotes import Answer, Arrival, Double, remote, served, silence
 from tests.services.running import SECRET, SECRETS, WHSEC, eventually
@@ -724,13 +723,9 @@ def test_calls_that_are_out_are_waited_for_when_delivery_stops_and_what_only_wai
 
 def held(hub: Writing, connection: str) -> set[tuple[int, int]]:
     """What delivery has not finished of a connection's commands."""
-    consumer = hub.kafka.consumer(f"{hub.prefix}.delivery")
     topic = hub.topics.command(connection).name
-    try:
-        found = consumer.committed([TopicPartition(topic, n) for n in range(3)], timeout=30)
-        return {(tp.partition, at) for tp in found for at in Progress.parse(tp.offset, tp.metadata).held}
-    finally:
-        consumer.close()
+    found = hub.kafka.progress(f"{hub.prefix}.delivery", [TopicPartition(topic, n) for n in range(3)])
+    return {(partition, at) for (_, partition), progress in found.items() for at in progress.held}
 
 
 def test_a_call_that_fails_while_delivery_stops_is_not_tried_again_there(alone: Writing) -> None:

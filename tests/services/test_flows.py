@@ -27,7 +27,6 @@ from unsilo_services.flows.known import Known
 from unsilo_services.flows.step import Flows
 from unsilo_services.flows.waiting import Item, Waiting
 from unsilo_services.kafka import TopicPartition, headers_of
-from unsilo_services.progress import Progress
 
 from tests.services.running import eventually
 from tests.services.writing import (
@@ -583,12 +582,8 @@ def test_what_is_held_is_held_over_a_restart_and_nothing_is_done_twice(alone: Wr
 
 def held(hub: Writing, event: Told) -> set[int]:
     """Offsets of the event's topic, partition 0, that flows has not finished."""
-    consumer = hub.kafka.consumer(f"{hub.prefix}.flows")
-    try:
-        [found] = consumer.committed([TopicPartition(hub.topics.event(SPACE).name, 0)], timeout=30)
-        return Progress.parse(found.offset, found.metadata).held
-    finally:
-        consumer.close()
+    [found] = hub.kafka.progress(f"{hub.prefix}.flows", [TopicPartition(hub.topics.event(SPACE).name, 0)]).values()
+    return found.held
 
 
 def test_that_a_copy_is_being_made_is_known_to_whoever_comes_next(alone: Writing) -> None:

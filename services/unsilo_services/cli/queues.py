@@ -64,7 +64,6 @@ class Gauge:
 
     def close(self) -> None:
         """Ends the connections."""
-        self._backlogs.close()
         self._reader.close()
 
     def depths(self, letters: Sequence[Letter] = ()) -> list[Depth]:

@@ -20,7 +20,7 @@ from unsilo_schemas.topics import CONSUMERS
 
 from ..audit import REDRIVEN, SUPPRESSED
 from ..configuration import connection_of, connector_of, placeholder
-from ..kafka import REQUEST_SECONDS, Message, TopicPartition, headers_of, recorded_at
+from ..kafka import Message, TopicPartition, headers_of, recorded_at
 from ..progress import Progress
 from ..raw_records import read_raw
 from .audit_trail import Noted, noted
@@ -344,14 +344,7 @@ class Search:
 
     def _progress(self, service: str, partitions: Collection[tuple[str, int]]) -> dict[tuple[str, int], Progress]:
         """How far a service has come."""
-        if not partitions:
-            return {}
-        consumer = self._hub.kafka.consumer(self._hub.group(service), isolation_level="read_uncommitted")
-        try:
-            found = consumer.committed([TopicPartition(*place) for place in partitions], timeout=REQUEST_SECONDS)
-            return {(tp.topic, tp.partition): Progress.parse(tp.offset, tp.metadata) for tp in found}
-        finally:
-            consumer.close()
+        return self._hub.kafka.progress(self._hub.group(service), [TopicPartition(*place) for place in partitions])
 
     def _scan(self, topics: Iterable[str], take: Callable[[Record], None]) -> None:
         self._found.read.append(self._hub.read(topics, self._since, lambda message: take(Record(message))))

@@ -41,7 +41,6 @@ class Monitor:
 
     def close(self) -> None:
         """Ends the connections."""
-        self._backlogs.close()
         self._reader.close()
 
     def look(self, configuration: Configuration) -> bool:

@@ -1,11 +1,11 @@
 """What is not finished in each queue: how much, since when."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
 
-from ..kafka import REQUEST_SECONDS, Consumer, Kafka, TopicPartition
+from ..kafka import REQUEST_SECONDS, Kafka, TopicPartition
 from ..loop import Partition
 from ..progress import Progress
 from .queues import GROUPS, Queue
@@ -30,35 +30,26 @@ class Backlogs:
 
     def __init__(self, kafka: Kafka, prefix: str, reader: Reader) -> None:
         self._kafka = kafka
+        self._prefix = prefix
         self._reader = reader
-        # Offsets inside an open transaction are not stable, and are not waited for: the last stable ones are told.
-        self._groups: Mapping[str, Consumer] = {
-            group: kafka.consumer(f"{prefix}.{group}", isolation_level="read_uncommitted") for group in GROUPS
-        }
-
-    def close(self) -> None:
-        """Ends the connections."""
-        for consumer in self._groups.values():
-            consumer.close()
 
     def measure(self, queues: Sequence[Queue]) -> dict[Queue, Backlog]:
         """The backlog of each queue that the broker has. Raises KafkaException or KafkaUnavailable."""
         partitions = self._partitions(queues)
         found: dict[Queue, Backlog] = {}
-        for group, consumer in self._groups.items():
+        for group in GROUPS:
             own = {queue: numbers for queue, numbers in partitions.items() if queue.group == group}
-            backlogs = self._of(consumer, [tp for numbers in own.values() for tp in numbers])
+            backlogs = self._of(f"{self._prefix}.{group}", [tp for numbers in own.values() for tp in numbers])
             for queue, numbers in own.items():
                 parts = [backlogs[queue.topic, tp.partition] for tp in numbers]
                 found[queue] = sum(parts, Backlog(0, None, 0))
         return found
 
-    def _of(self, group: Consumer, partitions: list[TopicPartition]) -> dict[Partition, Backlog]:
+    def _of(self, group: str, partitions: list[TopicPartition]) -> dict[Partition, Backlog]:
         if not partitions:
             return {}
         # Before the ends: what is written or finished in between counts as waiting, and nothing falls below zero.
-        committed = group.committed(partitions, timeout=REQUEST_SECONDS)
-        progress = {(tp.topic, tp.partition): Progress.parse(tp.offset, tp.metadata) for tp in committed}
+        progress = self._kafka.progress(group, partitions)
         ends = self._kafka.end_offsets(partitions, committed=True)
         after = self._reader.look(
             [TopicPartition(*place, known.next) for place, known in progress.items() if known.next != ends[place]]
