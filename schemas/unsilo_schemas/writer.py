@@ -47,8 +47,7 @@ class Writer:
 
 def _said(error: msgspec.ValidationError) -> str:
     """The place first; without the value that msgspec quotes where it is none of a few."""
-    found = _PLACE.fullmatch(str(error))
-    reason, place = found.groups() if found else ("", None)
+    reason, place = _PLACE.fullmatch(str(error)).groups()  # type: ignore[union-attr]  # it matches every text
     if reason.startswith("Invalid enum value"):
         reason = "Not one of its values"
     return f"{place or 'data'}: {reason}"
@@ -67,9 +66,7 @@ def _strict(model: type[BaseModel]) -> type[msgspec.Struct]:
 
 
 def _field(info: FieldInfo) -> tuple[Any, ...]:
-    kind = _kind(info.annotation)
-    for constraint in info.metadata:
-        kind = Annotated[kind, _constraint(constraint)]
+    kind = _constrained(_kind(info.annotation), info)
     return (kind,) if info.is_required() else (kind | msgspec.UnsetType, msgspec.UNSET)
 
 
@@ -83,12 +80,18 @@ def _kind(annotation: Any) -> Any:
         return _strict(annotation)
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return _kind(arguments[0])
+        return _constrained(_kind(arguments[0]), FieldInfo.from_annotation(annotation))
     if origin in (Union, UnionType):
         return Union[tuple(_kind(each) for each in arguments)]  # noqa: UP007  # made at run time
     if origin in (list, dict):
         return origin[tuple(_kind(each) for each in arguments)]
     return annotation
+
+
+def _constrained(kind: Any, info: FieldInfo) -> Any:
+    for constraint in info.metadata:
+        kind = Annotated[kind, _constraint(constraint)]
+    return kind
 
 
 def _constraint(constraint: Any) -> msgspec.Meta:

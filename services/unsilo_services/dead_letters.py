@@ -1,7 +1,6 @@
 """Dead letters: the original record byte for byte, and why it could not be processed in added `dl_` headers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
@@ -16,16 +15,17 @@ Reason = Literal[
 PREFIX = "dl_"
 
 
-@dataclass(frozen=True, slots=True)
 class DeadLetter(Exception):
     """A record cannot be processed. It is kept on `dead` with this reason and can be redriven once that is mended.
 
     `error` is for people and names places and types, never values.
     """
 
-    reason: Reason
-    error: str
-    stage: str
+    def __init__(self, reason: Reason, error: str, stage: str) -> None:
+        super().__init__(f"{reason}: {error}")
+        self.reason: Reason = reason
+        self.error = error
+        self.stage = stage
 
 
 def letter_headers(message: Message, letter: DeadLetter, consumer: str, at: datetime) -> list[tuple[str, bytes | None]]:

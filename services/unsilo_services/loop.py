@@ -9,9 +9,10 @@ no KIP-890 yet: confluentinc/librdkafka#5423.)
 
 import logging
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import groupby
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from .errors import UnsiloError
 from .kafka import (
@@ -44,64 +45,40 @@ class Fenced(UnsiloError):
     """Another process works under this one's transactional id. This one ends: only one of the two may go on."""
 
 
-class Outbox(Protocol):
-    """Where a step puts what it has decided: in the transaction, or nowhere."""
-
-    def put(
-        self,
-        topic: str,
-        value: bytes | None,
-        key: bytes | None,
-        headers: Headers,
-        *,
-        timestamp_ms: int = 0,
-        partition: int = -1,
-        on_offset: Callable[[int], None] | None = None,
-    ) -> None:
-        """Adds a record. `on_offset` is told its offset once the broker has it, before the transaction commits."""
-
-    def hold(self, partition: Partition, offset: int) -> None:
-        """Leaves a record of the batch unfinished: others go on, and after a restart it comes again."""
-
-    def finish(self, partition: Partition, offset: int) -> None:
-        """Finishes a record that was held."""
-
-    def again(self, partition: Partition, offset: int) -> bool:
-        """Whether a record was held when the last transaction committed: work on it may have begun before."""
-
-    def finished(self, partition: Partition, offset: int) -> bool:
-        """Whether a record is finished already: a transaction may have committed without our being told."""
-
-
-class Step(Protocol):
+class Step(ABC):
     """What a service does with records. All of it is called from one thread."""
 
-    def assigned(self, partitions: Sequence[Partition]) -> None:
+    @abstractmethod
+    def process(self, records: Sequence[Message], outbox: "Outbox") -> None:
+        """Decides on a batch, and on what is due, and puts the outcome into the outbox."""
+
+    @abstractmethod
+    def committed(self) -> None:
+        """What `process` put into the outbox is now seen by readers."""
+
+    @abstractmethod
+    def aborted(self) -> None:
+        """What `process` put into the outbox was never there; the same records come again."""
+
+    def assigned(self, partitions: Sequence[Partition]) -> None:  # noqa: B027  # not every step remembers something
         """Restores what is remembered of these partitions, before their first record, and after a failure again.
 
         While it raises KafkaException it is asked again.
         """
 
-    def revoking(self, partitions: Sequence[Partition]) -> None:
+    def revoking(self, partitions: Sequence[Partition]) -> None:  # noqa: B027
         """Brings what is under way for these partitions to an end: what is due then is still committed."""
 
-    def revoked(self, partitions: Sequence[Partition]) -> None:
+    def revoked(self, partitions: Sequence[Partition]) -> None:  # noqa: B027
         """Forgets these partitions."""
 
     def paused(self) -> Collection[str]:
         """Topics of which no more records are wanted for now, because enough of theirs are held."""
+        return ()
 
     def due(self) -> bool:
         """Whether a held record can be finished now, so that `process` is worth calling without new ones."""
-
-    def process(self, records: Sequence[Message], outbox: Outbox) -> None:
-        """Decides on a batch, and on what is due, and puts the outcome into the outbox."""
-
-    def committed(self) -> None:
-        """What `process` put into the outbox is now seen by readers."""
-
-    def aborted(self) -> None:
-        """What `process` put into the outbox was never there; the same records come again."""
+        return False
 
 
 class TransactionalLoop:
@@ -135,6 +112,8 @@ class TransactionalLoop:
         self._stopping = False
         self._begun_at = 0.0
         self.turned_at = time.monotonic()
+        self.ready = False
+        """Whether it has a place in its group, or nothing to read for which it would need one."""
 
     def stop(self) -> None:
         """Ends `run` after the batch at hand. Safe to call from a signal handler."""
@@ -154,6 +133,7 @@ class TransactionalLoop:
                 self._follow_topics()
                 self._pause()
                 self._turn()
+                self.ready = self.ready or not self._subscribed
         except KafkaException as error:
             if not self._stopping:
                 raise
@@ -204,7 +184,7 @@ class TransactionalLoop:
         started = time.perf_counter()
         self._begun_at = time.monotonic()
         producer.begin_transaction()
-        outbox = _Transaction(producer, self._progress)
+        outbox = Outbox(producer, self._progress)
         for partition, run in groupby(records, partition_of):
             outbox.progress(partition).finish(*(message.offset() or 0 for message in run))
         self._step.process(records, outbox)
@@ -275,6 +255,7 @@ class TransactionalLoop:
         for tp in found:
             self._progress[tp.topic, tp.partition] = Progress.parse(tp.offset, tp.metadata)
         consumer.incremental_assign([_position(tp) for tp in found])
+        self.ready = True
         log.info("assigned %s", ", ".join(f"{topic}/{number}" for topic, number in sorted(assigned)) or "nothing")
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -356,8 +337,8 @@ _FENCING = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError
 _PASSING = frozenset({KafkaError._PARTITION_EOF, KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._MAX_POLL_EXCEEDED})
 
 
-class _Transaction:
-    """The outbox of one transaction, and how far it brings each partition."""
+class Outbox:
+    """What a step has decided, on its way into one transaction, and how far that brings each partition."""
 
     def __init__(self, producer: Producer, before: Mapping[Partition, Progress]) -> None:
         self._producer = producer
@@ -378,15 +359,19 @@ class _Transaction:
         return found
 
     def hold(self, partition: Partition, offset: int) -> None:
+        """Leaves a record of the batch unfinished: others go on, and after a restart it comes again."""
         self.progress(partition).hold(offset)
 
     def finish(self, partition: Partition, offset: int) -> None:
+        """Finishes a record that was held."""
         self.progress(partition).finish(offset)
 
     def again(self, partition: Partition, offset: int) -> bool:
+        """Whether a record was held when the last transaction committed: work on it may have begun before."""
         return offset in self._before[partition].held
 
     def finished(self, partition: Partition, offset: int) -> bool:
+        """Whether a record is finished already: a transaction may have committed without our being told."""
         return not self._before[partition].wants(offset)
 
     def put(
@@ -400,6 +385,7 @@ class _Transaction:
         partition: int = -1,
         on_offset: Callable[[int], None] | None = None,
     ) -> None:
+        """Adds a record. `on_offset` is told its offset once the broker has it, before the transaction commits."""
         told = None if on_offset is None else _told(on_offset)
         while True:
             try:

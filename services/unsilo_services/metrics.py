@@ -22,7 +22,7 @@ DEDUPLICATION_RESTORED = Counter("unsilo_deduplication_restored", "Ids read back
 CONFIG_OFFSET = Gauge("unsilo_config_offset", "Offset up to which the configuration has been followed", ["service"])
 FLOW_EVENTS = Counter("unsilo_flows_events", "Events that a flow waits for, by connection and what became of them",
                       ["connection", "outcome"])  # fmt: skip
-FLOW_WAITING = Gauge("unsilo_flows_waiting", "Events that wait for a link")
+FLOW_WAITING = Gauge("unsilo_flows_waiting", "Events that wait for a link or for the copy that they are about")
 DELIVERIES = Counter("unsilo_deliveries", "Commands, by connection and how they ended", ["connection", "outcome"])
 DELIVERY_ATTEMPTS = Counter("unsilo_delivery_attempts", "Attempts to carry a command out", ["connection", "outcome"])
 DELIVERY_SECONDS = Histogram("unsilo_delivery_attempt_seconds", "One attempt, all its calls together", ["connection"],

@@ -74,7 +74,7 @@ class Process:
             host,
             self.settings.health_port,
             live=lambda: time.monotonic() - min(loop.turned_at, turned_at()) < _STALLED_SECONDS,
-            ready=lambda: loop.turned_at > 0,
+            ready=lambda: loop.ready,
         )
         log.info("%s %s: metrics at http://%s:%d/metrics", self.service, self.slot.name, host, health.port)
         loop.run()

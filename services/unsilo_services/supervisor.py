@@ -40,11 +40,6 @@ class Supervisor:
         self._say = say
         self._children: list[Child] = []
 
-    @property
-    def pids(self) -> dict[str, int]:
-        """The processes that run now, by name."""
-        return {child.name: child.process.pid for child in self._children if child.process is not None}
-
     def start(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
         """Starts a process and keeps it running from now on. Its output goes to `<logs>/<name>.log`."""
         self._logs.mkdir(parents=True, exist_ok=True)

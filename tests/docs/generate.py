@@ -150,7 +150,7 @@ def statuses() -> Iterator[str]:
         ("202", answers.STORED, "Verified and stored: Kafka has it with acks=all.", ""),
         ("200", answers.HANDSHAKE, "The sender only asked whether we are there, and proved itself.", ""),
         *(
-            (str(found.status), found.outcome, found.title, f"{found.retry_after} s" if found.retry_after else "")
+            (str(found.status), found.name, found.title, f"{found.retry_after} s" if found.retry_after else "")
             for found in sorted(problems, key=lambda problem: problem.status)
         ),
     ]

@@ -141,7 +141,19 @@ def test_dates_and_moments_are_written_as_json_has_them() -> None:
 
 def test_a_constraint_that_msgspec_is_not_told_of_is_a_fault_of_ours() -> None:
     class Rated(BaseModel):
-        stars: Annotated[int, Field(multiple_of=2)]
+        stars: list[Annotated[int, Field(multiple_of=2)]] | None = None
 
     with pytest.raises(TypeError, match="no counterpart"):
         writer(Rated)
+
+
+@pytest.mark.parametrize("given", [{"one": "y"}, {"many": ["x", "y"]}, {"named": {"a": "y"}}])
+def test_a_constraint_holds_at_any_depth(given: dict[str, Any]) -> None:
+    class Strict(BaseModel):
+        one: Annotated[str, Field(pattern="^x$")] | None = None
+        many: list[Annotated[str, Field(pattern="^x$")]] | None = None
+        named: dict[str, Annotated[str, Field(pattern="^x$")]] | None = None
+
+    assert writer(Strict).write({"one": "x", "many": ["x"], "named": {"a": "x"}})
+    with pytest.raises(SchemaViolation):
+        writer(Strict).write(given)

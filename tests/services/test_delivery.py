@@ -710,10 +710,20 @@ def test_calls_that_are_out_are_waited_for_when_delivery_stops_and_what_only_wai
             out, behind = sent(alone, sink, 1, "same"), sent(alone, sink, 2, "same")
             assert called.wait(PATIENCE_SECONDS)
             eventually(lambda: len(worker.step._running) == 2)  # type: ignore[attr-defined]
+            lanes_of = worker.step._lanes  # type: ignore[attr-defined]
+            drains = threading.Event()
+            really = lanes_of.drain
+
+            def drain(*given: Any) -> Any:
+                drains.set()
+                return really(*given)
+
+            lanes_of.drain = drain
             worker.loop.stop()
-            eventually(lambda: worker._thread.is_alive() and worker.loop._stopping)
-            threading.Timer(0.2, go.set).start()
-        assert len(alone.links(out.id)) == 1 or alone.await_link(out.id)
+            assert drains.wait(PATIENCE_SECONDS)
+            go.set()
+        alone.await_link(out.id)
+        assert len(alone.links(out.id)) == 1
         assert alone.links(behind.id) == []
         with alone.delivering():
             alone.await_link(behind.id)

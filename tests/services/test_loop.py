@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +12,7 @@ import pytest
 from unsilo_schemas.topics import Topic
 from unsilo_services.broker.local import LocalKafka
 from unsilo_services.kafka import Kafka, KafkaError, KafkaException, Message, Producer, TopicPartition, deadline
-from unsilo_services.loop import Fenced, Outbox, Partition, TransactionalLoop, partition_of
+from unsilo_services.loop import Fenced, Outbox, Partition, Step, TransactionalLoop, partition_of
 from unsilo_services.normalizer.ledger import Ledger
 
 from tests.services.running import eventually, running_hub, section
@@ -20,7 +20,7 @@ from tests.services.running import eventually, running_hub, section
 pytestmark = pytest.mark.kafka
 
 
-class Copier:
+class Copier(Step):
     """Copies what it reads, and holds what says so until it is let go. It remembers what it was told."""
 
     def __init__(self, out: str) -> None:
@@ -35,13 +35,8 @@ class Copier:
     def assigned(self, partitions: Sequence[Partition]) -> None:
         self.assigned_partitions += partitions
 
-    def revoking(self, partitions: Sequence[Partition]) -> None: ...
-
     def revoked(self, partitions: Sequence[Partition]) -> None:
         self.held = {place: message for place, message in self.held.items() if place[0] not in partitions}
-
-    def paused(self) -> Collection[str]:
-        return ()
 
     def due(self) -> bool:
         return self.let_go and bool(self.held)
@@ -241,6 +236,14 @@ def test_of_two_processes_with_one_name_the_older_ends_and_says_why(bench: Bench
         assert others == []
     assert isinstance(ended[0], Fenced)
     assert "UNSILO_INSTANCE" in str(ended[0])
+
+
+def test_a_worker_is_ready_once_it_has_a_place_in_its_group(bench: Bench) -> None:
+    loop = bench.loop(Copier(bench.out.name))
+    assert not loop.ready
+    with running(loop):
+        eventually(lambda: loop.ready)
+        assert loop.assigned
 
 
 def test_a_process_that_is_fenced_in_the_middle_of_a_batch_ends_and_says_why(bench: Bench) -> None:

@@ -16,7 +16,7 @@ from unsilo_schemas.topics import CONSUMERS, Topic, Topics
 from unsilo_services.broker.local import free_ports
 from unsilo_services.configuration import Configuration, ConnectionSection, FlowSection, HubSection
 from unsilo_services.kafka import Kafka, Message, TopicPartition, deadline
-from unsilo_services.loop import Outbox, Partition, TransactionalLoop, partition_of
+from unsilo_services.loop import Outbox, Step, TransactionalLoop, partition_of
 from unsilo_services.monitor import backlog
 from unsilo_services.monitor.app import Monitor
 from unsilo_services.monitor.queues import queues
@@ -92,7 +92,7 @@ class Hub:
         return self.kafka.end_offsets(place, committed=True)[topic.name, 0] - committed[topic.name, 0]
 
 
-class Worker:
+class Worker(Step):
     """A step that finishes every record but those it holds."""
 
     def __init__(self, count: int, hold: Collection[int]) -> None:
@@ -100,16 +100,7 @@ class Worker:
         self._hold = hold
         self.done: Callable[[], None] = lambda: None
 
-    def assigned(self, partitions: Sequence[Partition]) -> None: ...
-    def revoking(self, partitions: Sequence[Partition]) -> None: ...
-    def revoked(self, partitions: Sequence[Partition]) -> None: ...
     def aborted(self) -> None: ...
-
-    def paused(self) -> Collection[str]:
-        return ()
-
-    def due(self) -> bool:
-        return False
 
     def process(self, records: Sequence[Message], outbox: Outbox) -> None:
         self._left -= len(records)

@@ -165,7 +165,7 @@ def test_every_reason_of_a_refusal_is_explained() -> None:
     """What is refused unproven is counted by its reason, everything else by its answer."""
     receive = SOURCE / "gateway" / "receive.py"
     reasons = strings_of(receive, "_refuse", 3) | assigned(receive, "reason") | {"unverified_too_fast"}
-    answers = {problem.outcome for problem in PROBLEMS} - {"untrusted", "broken"}
+    answers = {problem.name for problem in PROBLEMS} - {"untrusted", "broken"}
     assert of(metrics.REQUESTS, "outcome") == {*get_args(Refusal), STORED, HANDSHAKE, GONE, *answers, *reasons}
 
 

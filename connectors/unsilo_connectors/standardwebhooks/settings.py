@@ -2,6 +2,7 @@
 
 from pydantic import Field, field_validator, model_validator
 from unsilo_schemas.catalogue import EVENT_TYPES
+from unsilo_schemas.link import LINK
 
 from ..contract import Settings
 from ..secrets import RotatingSecret
@@ -25,6 +26,8 @@ class StandardWebhooksSettings(Settings):
         for ours in types.values():
             if ours not in EVENT_TYPES:
                 raise ValueError(f"{ours} is no event type of the hub; one is, for example, {next(iter(EVENT_TYPES))}")
+            if EVENT_TYPES[ours].entity_type is LINK:  # by links the hub knows its own writes
+                raise ValueError(f"{ours} is the hub's alone to say")
         return types
 
     @model_validator(mode="after")

@@ -14,13 +14,12 @@ from unsilo_schemas.catalogue import ENTITY_TYPES
 from unsilo_schemas.envelope import Envelope
 from unsilo_schemas.topics import Topics
 
-from ..config_topic import from_entries, load
 from ..configuration import connection_of, connector_of, from_environment
 from ..kafka import OFFSET_END, Kafka, KafkaError, KafkaException, Message, TopicPartition, headers_of, offset_at
-from ..settings import HubSettings, running
-from .hub import REACH_SECONDS
+from .hub import Hub
 from .moments import moment
 from .output import AsJson, AsJsonLines, console, errors, fail, printable, show_json
+from .queues import gateway_address
 
 
 def tail(
@@ -36,11 +35,9 @@ def tail(
 
     Example: unsilo tail --type ticket --since 10m
     """
-    settings = HubSettings()
-    kafka = Kafka.from_settings(settings)
-    kafka.wait(REACH_SECONDS)
+    hub = Hub.reach()
     start = None if since is None else moment(since)
-    for message in _events(kafka, Topics(settings.topic_prefix), start, once):
+    for message in _events(hub.kafka, hub.topics, start, once):
         try:
             envelope = Envelope.from_headers(headers_of(message))
         except ValidationError:
@@ -84,12 +81,8 @@ def send(
     """
     import httpx  # takes a fifth of a second, and only this command needs it
 
-    settings = HubSettings()
-    kafka = Kafka.from_settings(settings)
-    kafka.wait(REACH_SECONDS)
-    section = from_entries(load(kafka, Topics(settings.topic_prefix).config())).connections.get(connection)
-    if section is None:
-        raise fail(f"there is no connection {connection!r}: `unsilo connections list` shows those there are")
+    hub = Hub.reach()
+    section = hub.connection(connection)
     connector = connector_of(section)
     found = {sample.name: sample for sample in samples(connector)}
     if what is None and as_json:
@@ -100,7 +93,7 @@ def send(
         return
     body, headers = _body(what, found)
     signed = connector.sign(body, connection_of(section, from_environment).settings, datetime.now(UTC))
-    address = gateway or running(settings).get("gateway") or f"http://{settings.gateway_host}:{settings.gateway_port}"
+    address = gateway or gateway_address(hub)
     try:
         answer = httpx.post(f"{address}/in/{connection}", content=body, headers={**headers, **signed}, timeout=30)
     except httpx.TransportError as error:

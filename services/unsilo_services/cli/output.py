@@ -3,7 +3,7 @@
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -84,12 +84,6 @@ def show_json_line(value: Any) -> None:
     """One JSON document on a line of its own, at once."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
     sys.stdout.flush()
-
-
-def show_lines(lines: Iterable[str]) -> None:
-    """Text as it is."""
-    for line in lines:
-        sys.stdout.write(line + "\n")
 
 
 def fail(message: str) -> typer.Exit:

@@ -19,7 +19,7 @@ from unsilo_schemas.topics import Topics
 from ..configuration import Configuration, connector_of
 from ..dead_letters import DeadLetter, letter_headers
 from ..kafka import Message
-from ..loop import Outbox, Partition, partition_of
+from ..loop import Outbox, Partition, Step, partition_of
 from ..metrics import DEAD, DELIVERIES, DELIVERY_WAITING
 from .jobs import Job, Order, Refusal, job_of, read_order
 from .lanes import Lanes
@@ -43,7 +43,7 @@ class _Running:
     job: Job
 
 
-class Delivery:
+class Delivery(Step):
     """The step of delivery's loop."""
 
     def __init__(self, topics: Topics, lanes: Lanes) -> None:
@@ -67,9 +67,6 @@ class Delivery:
             for name, section in self._configuration.connections.items()
             if connector_of(section).actions
         ]
-
-    def assigned(self, partitions: Sequence[Partition]) -> None:
-        """Nothing to restore: what was held comes again."""
 
     def revoking(self, partitions: Sequence[Partition]) -> None:
         lost = set(partitions)

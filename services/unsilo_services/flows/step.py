@@ -14,7 +14,7 @@ from ..configuration import Configuration
 from ..dead_letters import DeadLetter, letter_headers
 from ..errors import where
 from ..kafka import Message, headers_of
-from ..loop import Outbox, Partition, partition_of
+from ..loop import Outbox, Partition, Step, partition_of
 from ..metrics import DEAD, FLOW_EVENTS, FLOW_WAITING
 from ..rules import Flow, RuleBroken
 from .decisions import Decision, Decisions
@@ -30,7 +30,7 @@ _CROWDED = 250
 _LOOK_AGAIN_SECONDS = 0.5
 
 
-class Flows:
+class Flows(Step):
     """The step of the flows' loop."""
 
     def __init__(self, topics: Topics, known: Known) -> None:
@@ -64,21 +64,15 @@ class Flows:
         """
         return [*{self._topics.event(kind).name for kind in ENTITY_TYPES}, self._topics.retry(CONSUMER).name]
 
-    def assigned(self, partitions: Sequence[Partition]) -> None:
-        """Nothing to restore: every worker knows all links, and what waited comes again."""
-
-    def revoking(self, partitions: Sequence[Partition]) -> None:
-        """What waits comes again to whoever has the partition next."""
-
     def revoked(self, partitions: Sequence[Partition]) -> None:
-        self._waiting.drop(set(partitions))
+        self._waiting.drop(set(partitions))  # it comes again to whoever has the partition next
 
     def paused(self) -> Collection[str]:
         FLOW_WAITING.set(len(self._waiting))
         return [topic for topic in self.event_topics() if self._waiting.of(topic) >= _MOST_WAITING]
 
     def due(self) -> bool:
-        """Whether a link has arrived, or time has passed, since what waits was last looked at."""
+        """Whether something was learned, or time has passed, since what waits was last looked at."""
         if not self._waiting:
             return False
         version, ended, took = self._looked_at

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rocksdict import Options, Rdict, WriteBatch
 
+from ..errors import where
 from ..kafka import Kafka, KafkaError, KafkaException, Message, TopicPartition
 from ..loop import Partition, partition_of
 
@@ -59,7 +60,7 @@ class Table:
         ] = {}  # when it was asked, and what was answered
         self._failure: BaseException | None = None
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="links", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="known", daemon=True)
         self.version = 0
         """Grows with every record: what could not be decided before may be decided now."""
 
@@ -76,7 +77,7 @@ class Table:
             caught_up = self._changed.wait_for(lambda: self._failure or self._at(ends), seconds)
         self.check()
         if not caught_up:
-            raise TimeoutError(f"the links could not be read within {seconds:.0f} s")
+            raise TimeoutError(f"what is known of writes could not be read within {seconds:.0f} s")
 
     def reached(self, topics: tuple[str, ...], moment: float) -> bool:
         """Whether all of these topics that was committed before a moment (on the monotonic clock) has been read."""
@@ -87,7 +88,7 @@ class Table:
             try:
                 ends = self._kafka.end_offsets(places, committed=True)
             except KafkaException as error:
-                log.warning("links: %s", error.args[0].str())
+                log.warning("what is known of writes: %s", error.args[0].str())
                 return False
             self._ends[topics] = asked_at, ends
         return self._at(ends)
@@ -118,7 +119,7 @@ class Table:
         try:
             self._follow()
         except BaseException as error:
-            log.error("the links can no longer be followed: %s", type(error).__name__)
+            log.error("what is known of writes can no longer be followed: %s", where(error))
             with self._changed:
                 self._failure = error
                 self._changed.notify_all()
@@ -146,7 +147,7 @@ class Table:
             elif error.code() == KafkaError._PARTITION_EOF:
                 self._positions[at] = int(message.offset() or 0)
             else:
-                log.warning("links: %s", error.str())
+                log.warning("what is known of writes: %s: %s", at[0], error.str())
         if messages:
             with self._changed:
                 self.version += 1
@@ -170,7 +171,7 @@ class Table:
             try:
                 found = [(topic, number) for number in range(self._kafka.partitions(topic))]
             except KafkaException as error:
-                log.warning("links: %s", error.args[0].str())
+                log.warning("what is known of writes: %s: %s", topic, error.args[0].str())
                 return []
             self._places_of[topic] = found
         return found

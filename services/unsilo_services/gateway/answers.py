@@ -7,16 +7,16 @@ from pydantic_core import to_json
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A refusal. `outcome` is what it is counted as; `retry_after` is in seconds, where the sender should wait."""
+    """A refusal. `name` ends its `type`; `retry_after` is in seconds, where the sender should wait."""
 
     status: int
-    outcome: str
+    name: str
     title: str
     retry_after: int | None = None
     body: bytes = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        problem = {"type": f"urn:unsilo:problem:{self.outcome}", "title": self.title, "status": self.status}
+        problem = {"type": f"urn:unsilo:problem:{self.name}", "title": self.title, "status": self.status}
         object.__setattr__(self, "body", to_json(problem))
 
 

@@ -94,10 +94,10 @@ class Reception:
         except SenderGone:
             answer, outcome = BROKEN_HTTP, GONE  # nobody is left to read it
         except NoRoom:
-            answer, outcome = UNAVAILABLE, UNAVAILABLE.outcome
+            answer, outcome = UNAVAILABLE, UNAVAILABLE.name
         except Exception:
             log.exception("connection %s: a request could not be handled", name)
-            answer, outcome = UNAVAILABLE, UNAVAILABLE.outcome
+            answer, outcome = UNAVAILABLE, UNAVAILABLE.name
         REQUESTS.labels(name, outcome).inc()
         if outcome == STORED:
             REQUEST_SECONDS.labels(name).observe(time.perf_counter() - started)
@@ -139,7 +139,7 @@ class Reception:
             async with asyncio.timeout_at(started + door.deadline.total_seconds() * _SHARE_OF_DEADLINE):
                 return await self._take(door, request)
         except TimeoutError:
-            return UNAVAILABLE, UNAVAILABLE.outcome
+            return UNAVAILABLE, UNAVAILABLE.name
 
     async def _take(self, door: Door, request: WebhookRequest[object]) -> tuple[Accepted | Problem, str]:  # type: ignore[type-var]
         """A request that is known to be from whom it says."""
@@ -156,7 +156,7 @@ class Reception:
             await self._store.store(records(door, request), request.received_at)
         except NotStored as error:
             log.warning("connection %s: a delivery could not be stored: %s", door.section.id, error)
-            return UNAVAILABLE, UNAVAILABLE.outcome
+            return UNAVAILABLE, UNAVAILABLE.name
         return Accepted(202, b"", None), STORED
 
     def _refuse(
@@ -186,7 +186,7 @@ class Reception:
         self._note(door, request.received_at, {
             "reason": reason, "status": problem.status, "bytes": len(request.body),
         })  # fmt: skip
-        return problem, problem.outcome
+        return problem, problem.name
 
     def _note(self, door: Door | None, at: datetime, facts: Mapping[str, str | int | float | None]) -> None:
         key, value, headers = audit_record(REJECTED, None if door is None else door.section.id, at, facts)

@@ -18,6 +18,7 @@ from unsilo_schemas.topics import EVENT_BYTES, Topics
 from unsilo_schemas.writer import SchemaViolation, Writer, writer
 
 from ..dead_letters import DeadLetter
+from ..errors import where
 
 _ROOM_FOR_HEADERS = 64 * 1024
 
@@ -80,7 +81,7 @@ class Mapping:
         except DeadLetter:
             raise
         except Exception as error:  # a fault of the connector must not stop everybody else's events
-            raise DeadLetter("payload_malformed", f"{connector.name}: {_where(error)}", "map") from None
+            raise DeadLetter("payload_malformed", f"{connector.name}: {where(error)}", "map") from None
 
     def _publish(self, event: Event, received_at: datetime, trace: Sequence[tuple[str, bytes]]) -> Published:
         kind, entity, actor = event.type, event.entity, event.actor
@@ -152,12 +153,3 @@ def delivery_id(connection: str, delivery_key: bytes) -> bytes:
 def _started(connection: str) -> blake2b:
     """A keyed hash, copied for each delivery: to start one takes longer than the rest."""
     return blake2b(digest_size=16, key=connection.encode()[:64])
-
-
-def _where(error: Exception) -> str:
-    """The kind of an error and the line it came from: never its message, which may hold what the sender wrote."""
-    step = error.__traceback__
-    while step is not None and step.tb_next is not None:
-        step = step.tb_next
-    place = f" at {step.tb_frame.f_code.co_name}:{step.tb_lineno}" if step is not None else ""
-    return type(error).__name__ + place

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import groupby
 
@@ -12,7 +12,7 @@ from unsilo_schemas.topics import Topics
 from ..configuration import Configuration, ConnectionSection, connection_of, connector_of, placeholder
 from ..dead_letters import DeadLetter, letter_headers
 from ..kafka import Message, headers_of
-from ..loop import Outbox, Partition, partition_of
+from ..loop import Outbox, Partition, Step, partition_of
 from ..metrics import DEAD, EVENTS, RECORDS
 from ..raw_records import delivery_and_trace, read_raw
 from .ledger import Ledger
@@ -24,7 +24,7 @@ CONSUMER = "normalizer"
 _CHUNK_RECORDS = 250  # mapped and put before the next: what a whole batch makes fits into no cache
 
 
-class Normalizer:
+class Normalizer(Step):
     """The step of the normalizer's loop."""
 
     def __init__(self, topics: Topics, ledger: Ledger) -> None:
@@ -53,19 +53,7 @@ class Normalizer:
         return list(self._mappings)
 
     def assigned(self, partitions: Sequence[Partition]) -> None:
-        self._ledger.restore(partitions)
-
-    def revoking(self, partitions: Sequence[Partition]) -> None:
-        """Nothing is ever under way between two batches."""
-
-    def paused(self) -> Collection[str]:
-        return ()
-
-    def due(self) -> bool:
-        return False
-
-    def revoked(self, partitions: Sequence[Partition]) -> None:
-        """The cache keeps what it knows: it is read on from there when a partition comes back."""
+        self._ledger.restore(partitions)  # those that go stay in the cache: it is read on from there
 
     def process(self, records: Sequence[Message], outbox: Outbox) -> None:
         fresh: dict[Partition, list[bytes]] = {}
