@@ -26,6 +26,7 @@ Refusal = Literal[
     "credentials_wrong",
     "timestamp_missing",
     "timestamp_malformed",
+    "secret_missing",
     "too_old",
     "too_far_ahead",
 ]
@@ -41,6 +42,10 @@ class UntrustedWebhook(Exception):
         super().__init__(reason)
         self.reason: Refusal = reason
         self.skew_seconds = skew_seconds
+
+
+class UnusableSecret(Exception):
+    """Nothing can be signed with what the settings hold. The message says why, and nothing of the secret itself."""
 
 
 class MalformedWebhook(Exception):
@@ -218,10 +223,10 @@ class Connector(Generic[SettingsT, PayloadT]):
     """One system's webhooks: what it needs to know, whom to trust, how to translate.
 
     `sign` gives the headers by which the vendor proves itself, for tests and for `unsilo send`; any of the active
-    secrets will do. `decode` raises MalformedWebhook. `aggregate` gives the canonical id of what the event
-    will be keyed by, so that a comment keeps its place behind its ticket. `events` declares the vendor's event types
-    that are mapped, `ignored` those that are known and not wanted; any other becomes a dead letter. `generation` grows
-    whenever a mapping changes what it says of the same record.
+    secrets will do, and UnusableSecret says that none does. `decode` raises MalformedWebhook. `aggregate` gives the
+    canonical id of what the event will be keyed by, so that a comment keeps its place behind its ticket. `events`
+    declares the vendor's event types that are mapped, `ignored` those that are known and not wanted; any other becomes
+    a dead letter. `generation` grows whenever a mapping changes what it says of the same record.
 
     What is written to the system is in `actions`, by name. `whoami` asks for the ids under which our own account acts
     there, as events name their actor. `escape` makes a foreign text harmless in the system's markup, `plain` makes

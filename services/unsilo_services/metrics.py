@@ -27,6 +27,10 @@ DELIVERIES = Counter("unsilo_deliveries", "Commands, by connection and how they 
 DELIVERY_ATTEMPTS = Counter("unsilo_delivery_attempts", "Attempts to carry a command out", ["connection", "outcome"])
 DELIVERY_SECONDS = Histogram("unsilo_delivery_attempt_seconds", "One attempt, all its calls together", ["connection"],
                              buckets=_LATENCY)  # fmt: skip
+END_TO_END_SECONDS = Histogram(
+    "unsilo_end_to_end_seconds", "From a delivery's arrival at the gateway to the answer of the remote that is written",
+    ["connection"], buckets=(*_LATENCY, 30, 60, 300, 900, 3600),
+)  # fmt: skip
 DELIVERY_WAITING = Gauge("unsilo_delivery_waiting", "Commands taken up and not finished", ["connection"])
 QUEUE_LAG = Gauge("unsilo_queue_lag", "Records of a queue that its group has not finished, as the broker tells it",
                   ["queue", "group"])  # fmt: skip

@@ -11,8 +11,16 @@ from typing import Any
 
 import pytest
 import standardwebhooks
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import ValidationError
-from unsilo_connectors.contract import Connection, MalformedWebhook, Raw, UntrustedWebhook, WebhookRequest
+from unsilo_connectors.contract import (
+    Connection,
+    MalformedWebhook,
+    Raw,
+    UntrustedWebhook,
+    UnusableSecret,
+    WebhookRequest,
+)
 from unsilo_connectors.samples import samples, translated
 from unsilo_connectors.secrets import Resolved
 from unsilo_connectors.standardwebhooks import connector
@@ -80,14 +88,77 @@ def test_trusts_either_of_two_active_secrets(sender: str) -> None:
 
 def test_finds_the_signature_that_fits_among_several_and_passes_over_unknown_versions() -> None:
     headers = signed()
-    others = f"v1a,AAAA v1,{'A' * 43}= v2 {signed(OTHER)['webhook-signature']}"
+    others = f"v3,AAAA v1a,AAAA v1,{'A' * 43}= v2 {signed(OTHER)['webhook-signature']}"
     connector.verify(request(headers | {"webhook-signature": f"{others} {headers['webhook-signature']}"}))
 
 
-@pytest.mark.parametrize("given", ["v1a,AAAA", "v2,AAAA", "AAAA", " "])
+@pytest.mark.parametrize("given", ["v1b,AAAA", "v2,AAAA", "AAAA", " "])
 def test_refuses_a_header_without_a_known_version(given: str) -> None:
     with pytest.raises(UntrustedWebhook, match="signature_malformed"):
         connector.verify(request(signed() | {"webhook-signature": given}))
+
+
+PAIR = Ed25519PrivateKey.from_private_bytes(hashlib.sha256(b"a pair that protects nothing").digest())
+PUBLIC = "whpk_" + base64.b64encode(PAIR.public_key().public_bytes_raw()).decode()
+
+
+def with_key(content: bytes = b"msg_1.%d." % NOW.timestamp() + BODY, secret: str = PUBLIC, before: str = "") -> None:
+    """Takes in what is signed with the private key."""
+    entry = "v1a," + base64.b64encode(PAIR.sign(content)).decode()
+    connector.verify(request(signed() | {"webhook-signature": before + entry}, Resolved(secret)))
+
+
+def test_trusts_who_holds_the_private_key_of_a_public_one() -> None:
+    with_key()
+    with_key(before="v1a,AAAA v1,AAAA ")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"content": b"msg_2.%d." % NOW.timestamp() + BODY},
+        {"content": BODY},
+        {"secret": "whpk_" + base64.b64encode(bytes(32)).decode()},
+        {"secret": "whpk_AAAA"},
+        {"secret": "whpk_"},
+        {"secret": SECRET},
+        {"before": "v1a,AAAA " * 8},
+    ],
+)
+def test_refuses_what_another_key_signed_or_another_message(changed: dict[str, Any]) -> None:
+    with pytest.raises(UntrustedWebhook, match="signature_wrong"):
+        with_key(**changed)
+
+
+def test_a_public_key_is_no_secret_that_anybody_could_sign_with() -> None:
+    known_to_all = PUBLIC.removeprefix("whpk_")
+    headers = signed("whsec_" + known_to_all)
+    for given in (headers["webhook-signature"], headers["webhook-signature"].replace("v1,", "v1a,")):
+        with pytest.raises(UntrustedWebhook, match="signature_wrong"):
+            connector.verify(request(headers | {"webhook-signature": given}, Resolved(PUBLIC)))
+    with pytest.raises(UnusableSecret, match="public"):
+        connector.sign(BODY, request({}, Resolved(PUBLIC)).connection.settings, NOW)
+
+
+def test_a_connection_may_send_only() -> None:
+    known = {"url": "https://kettle.example/in", "sending_secret": Resolved(SECRET)}
+    settings = connector.settings.model_validate(known)
+    with pytest.raises(UntrustedWebhook, match="secret_missing"):
+        connector.verify(replace(request(signed()), connection=Connection("sample", "standardwebhooks", settings)))
+    with pytest.raises(UnusableSecret):
+        connector.sign(BODY, settings, NOW)
+
+
+@pytest.mark.parametrize("settings", [{}, {"types": TYPES, "url": "https://kettle.example/in"}])
+def test_settings_by_which_nothing_would_happen_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="without `secret`"):
+        connector.settings.model_validate(settings)
+
+
+@pytest.mark.parametrize("ours", ["unsilo.link.link.asserted.v1", "unsilo.crm.deal.won.v1"])
+def test_a_sender_cannot_say_what_only_the_hub_says(ours: str) -> None:
+    with pytest.raises(ValidationError, match="hub"):
+        connector.settings.model_validate({"secret": Resolved(SECRET), "types": {"x": ours}})
 
 
 def test_refuses_a_signature_under_another_version_name() -> None:

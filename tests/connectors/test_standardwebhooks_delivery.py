@@ -1,5 +1,6 @@
 """Standard Webhooks: what the hub sends itself, and the official library's opinion of it."""
 
+import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 import standardwebhooks
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -171,6 +173,18 @@ def test_ends_well_or_with_a_known_consequence_whatever_is_answered(response: Re
     next(steps)
     with pytest.raises((StopIteration, Refused, Postponed)):
         steps.send(response)
+
+
+@pytest.mark.parametrize("with_public", [False, True])
+def test_signs_with_a_private_key_what_its_public_one_trusts(with_public: bool) -> None:
+    seed = bytes(range(32))
+    public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
+    private = "whsk_" + base64.b64encode(seed + public if with_public else seed).decode()
+    sent = call(command(connection=here(sending_secret=Resolved(private))))
+    body, headers = as_received(sent)
+    assert headers["webhook-signature"].startswith("v1a,")
+    there = here(secret=Resolved("whpk_" + base64.b64encode(public).decode()))
+    connector.verify(WebhookRequest(there, headers, body, NOW))
 
 
 def test_a_connection_may_receive_only() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client import generate_latest
+from prometheus_client import REGISTRY, generate_latest
 from tenacity import Future, RetryCallState, Retrying
 from unsilo_connectors.actions import Action, Arguments, Call, Command, Postponed, Refused, Response, Steps, Written
 from unsilo_connectors.discovery import connectors
@@ -268,6 +268,9 @@ def test_the_idempotency_key_is_the_same_on_every_attempt_and_the_trace_goes_alo
     assert counted("unsilo_delivery_attempts", connection=sink, outcome="postponed") == 2
     assert counted("unsilo_delivery_attempts", connection=sink, outcome="done") == 1
     assert counted("unsilo_deliveries", connection=sink, outcome="done") == 1
+    took = {"connection": sink}
+    assert REGISTRY.get_sample_value("unsilo_end_to_end_seconds_count", took) == 1
+    assert 0 < (REGISTRY.get_sample_value("unsilo_end_to_end_seconds_sum", took) or 0) < PATIENCE_SECONDS
 
 
 def test_an_attempt_that_may_have_gone_through_is_looked_up_and_not_doubled(

@@ -18,7 +18,7 @@ from ..actions import (
     checked,
     retry_after,
 )
-from ..contract import Connection, UntrustedWebhook
+from ..contract import Connection, UnusableSecret
 from .settings import StandardWebhooksSettings
 from .signature import signature
 
@@ -41,8 +41,8 @@ def send(command: Command[Connection[StandardWebhooksSettings], SendArguments]) 
     sent_at = str(int(command.at.timestamp()))
     try:
         signatures = [signature(secret, command.key, sent_at, body) for secret in settings.sending_secret]
-    except UntrustedWebhook:
-        raise Refused("cannot be signed for: `sending_secret` is not `whsec_` and base64") from None
+    except UnusableSecret as error:
+        raise Refused(f"cannot be signed for with this `sending_secret`: {error}") from None
     headers = {
         "content-type": "application/json",
         "webhook-id": command.key,

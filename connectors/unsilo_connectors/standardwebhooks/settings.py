@@ -11,10 +11,11 @@ from ..secrets import RotatingSecret
 class StandardWebhooksSettings(Settings):
     """`types` names our event type for each type of the sender; `ignored` lists those that are not wanted.
 
-    `url` and `sending_secret` are for what the hub sends itself; without them it sends nothing.
+    `url` and `sending_secret` are for what the hub sends itself; without them it sends nothing. Without `secret` it
+    takes nothing in.
     """
 
-    secret: RotatingSecret
+    secret: RotatingSecret | None = None
     types: dict[str, str] = Field(default_factory=dict)
     ignored: frozenset[str] = frozenset()
     url: str | None = Field(default=None, pattern=r"^https?://\S+$")
@@ -34,4 +35,6 @@ class StandardWebhooksSettings(Settings):
     def _either(self) -> "StandardWebhooksSettings":
         if both := self.ignored.intersection(self.types):
             raise ValueError(f"{', '.join(sorted(both))}: both mapped and ignored")
+        if self.secret is None and (self.types or self.url is None):
+            raise ValueError("without `secret` nothing is taken in, and without `url` nothing is sent")
         return self

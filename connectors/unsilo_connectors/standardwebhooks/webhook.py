@@ -10,7 +10,16 @@ from unsilo_schemas.catalogue import EVENT_TYPES
 from unsilo_schemas.entity import Actor
 from unsilo_schemas.writer import writer
 
-from ..contract import Connector, Event, MalformedWebhook, Raw, Sender, WebhookRequest
+from ..contract import (
+    Connector,
+    Event,
+    MalformedWebhook,
+    Raw,
+    Sender,
+    UntrustedWebhook,
+    UnusableSecret,
+    WebhookRequest,
+)
 from ..payloads import moment, read_object
 from .actions import ACTIONS
 from .naming import actor_in_our_terms, entity_in_our_terms, key, previous_in_our_terms
@@ -37,11 +46,16 @@ Incoming = Raw[StandardWebhooksSettings]
 
 def verify(request: WebhookRequest[StandardWebhooksSettings]) -> None:
     """Signed over id, time of the attempt and body; `svix-` headers count as well."""
-    check(request.headers, request.body, request.connection.settings.secret, request.received_at)
+    secrets = request.connection.settings.secret
+    if secrets is None:
+        raise UntrustedWebhook("secret_missing")
+    check(request.headers, request.body, secrets, request.received_at)
 
 
 def sign(body: bytes, settings: StandardWebhooksSettings, at: datetime) -> Mapping[str, str]:
     """A message id that follows from the body, so that the same body is the same message."""
+    if settings.secret is None:
+        raise UnusableSecret("there is none: this connection only sends")
     message_id, sent_at = "msg_" + hashlib.sha256(body).hexdigest()[:27], str(int(at.timestamp()))
     return {
         "webhook-id": message_id,

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from pydantic import ValidationError
+from unsilo_connectors.contract import UnusableSecret
 from unsilo_connectors.samples import Sample, samples
 from unsilo_schemas.catalogue import ENTITY_TYPES
 from unsilo_schemas.envelope import Envelope
@@ -92,7 +93,10 @@ def send(
         console.print("\n".join(found) or "this connector was installed without its samples: name a file", markup=False)
         return
     body, headers = _body(what, found)
-    signed = connector.sign(body, connection_of(section, from_environment).settings, datetime.now(UTC))
+    try:
+        signed = connector.sign(body, connection_of(section, from_environment).settings, datetime.now(UTC))
+    except UnusableSecret as error:
+        raise fail(f"nothing can be signed for {connection} with its secret: {error}") from None
     address = gateway or gateway_address(hub)
     try:
         answer = httpx.post(f"{address}/in/{connection}", content=body, headers={**headers, **signed}, timeout=30)

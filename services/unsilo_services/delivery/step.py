@@ -20,7 +20,7 @@ from ..configuration import Configuration, connector_of
 from ..dead_letters import DeadLetter, letter_headers
 from ..kafka import Message
 from ..loop import Outbox, Partition, Step, partition_of
-from ..metrics import DEAD, DELIVERIES, DELIVERY_WAITING
+from ..metrics import DEAD, DELIVERIES, DELIVERY_WAITING, END_TO_END_SECONDS
 from .jobs import Job, Order, Refusal, job_of, read_order
 from .lanes import Lanes
 from .mirrors import mirror_link
@@ -55,6 +55,7 @@ class Delivery(Step):
         self._settled: queue.SimpleQueue[tuple[Place, _Running, Outcome]] = queue.SimpleQueue()
         self._outcomes: dict[Place, Outcome] = {}
         self._counted: Counter[tuple[str, str]] = Counter()
+        self._took: list[tuple[str, float]] = []  # seconds from arrival to answer, by connection
 
     def configure(self, configuration: Configuration) -> None:
         """Takes a configuration over, from the next batch on."""
@@ -117,6 +118,9 @@ class Delivery(Step):
             if ended != "done":
                 DEAD.labels(CONSUMER, connection, ended).inc(count)
         self._counted.clear()
+        for connection, seconds in self._took:
+            END_TO_END_SECONDS.labels(connection).observe(seconds)
+        self._took.clear()
         for place in self._accepted:
             running = self._running[place]
             self._lanes.submit(place, running.job, self._teller(place, running))
@@ -128,6 +132,7 @@ class Delivery(Step):
             del self._running[place]
         self._accepted.clear()
         self._counted.clear()
+        self._took.clear()
 
     def _teller(self, place: Place, running: _Running) -> Callable[[Outcome], None]:
         return lambda outcome: self._settled.put((place, running, outcome))
@@ -153,6 +158,8 @@ class Delivery(Step):
             log.warning("a command for %s ended: %s", order.connection, outcome.why)
             return
         self._counted[order.connection, "done"] += 1
+        if (since := order.envelope.recordedtime) is not None:
+            self._took.append((order.connection, (datetime.now(UTC) - since).total_seconds()))
         if outcome.written:
             value, headers = mirror_link(order, system, outcome.written, self._configuration.hub.public_url)
             outbox.put(self._topics.event(LINK).name, value, order.message.key(), headers)
