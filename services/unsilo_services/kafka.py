@@ -45,6 +45,7 @@ __all__ = [
 
 REQUEST_SECONDS = 10.0
 _GREETING_SECONDS = 1.0
+_SILENCE_SECONDS = 60.0  # the hub's transactions are open for 10 at most
 _COMMON: dict[str, str | int | float] = {
     # librdkafka writes to standard error by itself: only what is critical, the rest we say ourselves.
     "log_level": 2,
@@ -276,7 +277,8 @@ class Kafka:
         """Hands over every committed record from the given offsets to the end as it is now, and says where that was.
 
         The end is that of the log, not of its committed part: a transaction that is still open there is waited for, so
-        nothing that was committed before the call can be missed.
+        nothing that was committed before the call can be missed. Raises KafkaException, also where nothing is heard for
+        longer than a transaction can be open.
         """
         ends = self.end_offsets(partitions)
         starts = {(tp.topic, tp.partition): max(0, tp.offset) for tp in partitions}
@@ -289,8 +291,13 @@ class Kafka:
         try:
             # By number: where the beginning is, librdkafka would first have to ask, and waits half a second for that.
             consumer.assign([TopicPartition(*key, starts[key]) for key in waiting])
+            left = deadline(_SILENCE_SECONDS)
             while waiting:
                 first = consumer.poll(poll_seconds)
+                if first is not None:
+                    left = deadline(_SILENCE_SECONDS)
+                elif not left():
+                    raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "nothing is heard of it any more"))
                 for message in () if first is None else (first, *consumer.consume(10_000, 0)):
                     key = (str(message.topic()), int(message.partition() or 0))
                     error = message.error()

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from unsilo_schemas.topics import Topic
+from unsilo_services import kafka
 from unsilo_services.broker.local import LocalKafka
 from unsilo_services.kafka import Kafka, KafkaError, KafkaException, Message, Producer, TopicPartition, deadline
 from unsilo_services.loop import Fenced, Outbox, Partition, Step, TransactionalLoop, partition_of
@@ -390,3 +391,17 @@ def test_a_worker_ends_in_order_while_kafka_is_away(tmp_path: Path) -> None:
         eventually(lambda: any(hub.kafka.members(group)), "it to work")
         broker.stop()
         assert worker.stop() == 0, worker.said
+
+
+def test_reading_to_the_end_gives_up_where_nothing_is_heard(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is when the broker is gone for good, or somebody's transaction stays open far too long."""
+    monkeypatch.setattr(kafka, "_SILENCE_SECONDS", 0.2)
+    other = bench.kafka.producer(transactional_id=f"{bench.prefix}.other")
+    other.init_transactions(30)
+    other.begin_transaction()
+    other.produce(bench.out.name, b"never committed", partition=0)
+    other.flush(30)
+    with pytest.raises(KafkaException, match="nothing is heard"):
+        bench.kafka.read_to_end([TopicPartition(bench.out.name, 0)], lambda message: None, poll_seconds=0.05)
+    other.abort_transaction(30)
+    bench.kafka.read_to_end([TopicPartition(bench.out.name, 0)], lambda message: pytest.fail("was never committed"))
