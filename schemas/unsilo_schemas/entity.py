@@ -74,7 +74,7 @@ class ContactPoint(Shape):
 
 
 class Money(Shape):
-    amount: str = Field(description="decimal text, never a float", pattern=r"^-?\d+(\.\d+)?$")
+    amount: str = Field(description="decimal text, never a float", pattern=r"^-?[0-9]+(\.[0-9]+)?$")
     currency: str | None = Field(description="ISO 4217; null where the source does not say, never guessed")
 
 

@@ -48,6 +48,8 @@ class Topic:
             "cleanup.policy": self.cleanup,
             "retention.ms": str(retention_ms),
             "max.message.bytes": str(self.max_bytes),
+            # An event keeps the time of its delivery. A broker whose clock lies behind must not refuse it for that.
+            "message.timestamp.after.max.ms": str(2**63 - 1),
         }
 
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, JsonValue
 from pydantic.fields import FieldInfo
 
 _encode = msgspec.json.Encoder().encode
-_PLACE = re.compile(r"(.*?)(?: - at (?:`key` in )?`\$\.?(.*)`)?", re.DOTALL)
+_PLACE = re.compile(r"(.*?)(?: - at (?:`key` in )?`\$\.?([^`]*)`)?", re.DOTALL)  # the last: a value may look like one
 
 
 class SchemaViolation(ValueError):

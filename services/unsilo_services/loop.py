@@ -16,7 +16,6 @@ from typing import TypeVar
 
 from .errors import UnsiloError
 from .kafka import (
-    OFFSET_BEGINNING,
     Consumer,
     Headers,
     Kafka,
@@ -59,6 +58,10 @@ class Step(ABC):
     @abstractmethod
     def aborted(self) -> None:
         """What `process` put into the outbox was never there; the same records come again."""
+
+    def refused(self, record: Message, fault: KafkaError, outbox: "Outbox") -> None:
+        """Puts a record aside of which Kafka does not take what it becomes. Unless a step can, it is tried for ever."""
+        self.process([record], outbox)
 
     def assigned(self, partitions: Sequence[Partition]) -> None:  # noqa: B027  # not every step remembers something
         """Restores what is remembered of these partitions, before their first record, and after a failure again.
@@ -110,6 +113,8 @@ class TransactionalLoop:
         self._producer: Producer | None = None
         self._consumer = self._new_consumer()
         self._stopping = False
+        self._most = batch_records
+        self._hopeless: tuple[Partition, int, KafkaError] | None = None  # a record whose outcome the broker refuses
         self._begun_at = 0.0
         self.turned_at = time.monotonic()
         self.ready = False
@@ -159,14 +164,32 @@ class TransactionalLoop:
             self._transact(records)
         except KafkaException as error:
             self._give_up(error)
+            self._narrow(records, error.args[0])
             self._rewind()
+        else:
+            self._most = min(self._batch_records, self._most * 2)
+            if self._hopeless is not None and not self._wants(*self._hopeless[:2]):
+                self._hopeless = None
+
+    def _wants(self, partition: Partition, offset: int) -> bool:
+        progress = self._progress.get(partition)
+        return progress is not None and progress.wants(offset)
+
+    def _narrow(self, records: Sequence[Message], fault: KafkaError) -> None:
+        """Goes on with fewer records where the broker refuses what one of them becomes, until it is known which."""
+        if fault.code() not in _REFUSED:
+            return
+        if len(records) > 1:
+            self._most = len(records) // 2
+        elif records:
+            self._hopeless = partition_of(records[0]), records[0].offset() or 0, fault
 
     def _read(self) -> list[Message]:
         first = self._consumer.poll(0 if self._step.due() else self._poll_seconds)
         if first is None:
             return []
         records: list[Message] = []
-        for partition, run in groupby([first, *self._consumer.consume(self._batch_records - 1, 0.001)], partition_of):
+        for partition, run in groupby([first, *self._consumer.consume(self._most - 1, 0.001)], partition_of):
             progress = self._progress.get(partition)  # none: taken away since it was fetched
             for message in run:
                 error = message.error()
@@ -187,7 +210,7 @@ class TransactionalLoop:
         outbox = Outbox(producer, self._progress)
         for partition, run in groupby(records, partition_of):
             outbox.progress(partition).finish(*(message.offset() or 0 for message in run))
-        self._step.process(records, outbox)
+        self._process(records, outbox)
         if outbox.offsets:
             producer.send_offsets_to_transaction(
                 outbox.offsets, self._consumer.consumer_group_metadata(), TRANSACTION_SECONDS
@@ -197,6 +220,16 @@ class TransactionalLoop:
         TRANSACTIONS.labels(self._service, "committed").inc()
         BATCH_SECONDS.labels(self._service).observe(time.perf_counter() - started)
         self._step.committed()
+
+    def _process(self, records: Sequence[Message], outbox: "Outbox") -> None:
+        if self._hopeless is None:
+            self._step.process(records, outbox)
+            return
+        *place, fault = self._hopeless
+        found = {[partition_of(message), message.offset()] == place: message for message in records}
+        self._step.process([message for message in records if message is not found.get(True)], outbox)
+        if True in found:
+            self._step.refused(found[True], fault, outbox)
 
     def _give_up(self, error: KafkaException) -> None:
         """The transaction at hand did not happen, and its producer is done. Raises Fenced if another took its place."""
@@ -235,9 +268,9 @@ class TransactionalLoop:
         partitions = list(self._progress)
         committed = self._committed([TopicPartition(*partition) for partition in partitions])
         self._until_answered("what is remembered", lambda: self._step.assigned(partitions))
-        for found in committed:
-            self._progress[found.topic, found.partition] = Progress.parse(found.offset, found.metadata)
-            self._consumer.seek(_position(found))
+        for partition, progress in self._resumed(committed).items():
+            self._progress[partition] = progress
+            self._consumer.seek(TopicPartition(*partition, progress.offset))
 
     def _follow_topics(self) -> None:
         wanted = set(self._topics())
@@ -252,9 +285,9 @@ class TransactionalLoop:
         found = self._committed(partitions)
         assigned = [(tp.topic, tp.partition) for tp in found]
         self._until_answered("what is remembered", lambda: self._step.assigned(assigned))
-        for tp in found:
-            self._progress[tp.topic, tp.partition] = Progress.parse(tp.offset, tp.metadata)
-        consumer.incremental_assign([_position(tp) for tp in found])
+        resumed = self._resumed(found)
+        self._progress.update(resumed)
+        consumer.incremental_assign([TopicPartition(*partition, found.offset) for partition, found in resumed.items()])
         self.ready = True
         log.info("assigned %s", ", ".join(f"{topic}/{number}" for topic, number in sorted(assigned)) or "nothing")
 
@@ -286,6 +319,18 @@ class TransactionalLoop:
             return found
 
         return self._until_answered("committed offsets", ask)
+
+    def _resumed(self, committed: Sequence[TopicPartition]) -> dict[Partition, Progress]:
+        """How far each partition was brought. A log that ends before that was cut, or made anew: it is read again."""
+        ends = self._until_answered("the ends of the logs", lambda: self._kafka.end_offsets(committed))
+        found: dict[Partition, Progress] = {}
+        for tp in committed:
+            partition, end = (tp.topic, tp.partition), ends[tp.topic, tp.partition]
+            found[partition] = Progress.parse(tp.offset, tp.metadata)
+            if tp.offset > end:
+                log.error("%s/%d ends at %d, and %d was committed: it is read again", *partition, end, tp.offset)
+                found[partition] = Progress(seen=end)
+        return found
 
     def _until_answered(self, what: str, ask: Callable[[], AnswerT]) -> AnswerT:
         while True:
@@ -334,6 +379,9 @@ class TransactionalLoop:
 
 
 _FENCING = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH})
+_REFUSED = frozenset({
+    KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_TIMESTAMP, KafkaError.INVALID_RECORD, KafkaError.INVALID_MSG,
+})  # fmt: skip
 _PASSING = frozenset({KafkaError._PARTITION_EOF, KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._MAX_POLL_EXCEEDED})
 
 
@@ -355,7 +403,7 @@ class Outbox:
         found = self.touched.get(partition)
         if found is None:
             before = self._before[partition]
-            found = self.touched[partition] = Progress(before.next, set(before.held))
+            found = self.touched[partition] = before.copy()
         return found
 
     def hold(self, partition: Partition, offset: int) -> None:
@@ -368,7 +416,7 @@ class Outbox:
 
     def again(self, partition: Partition, offset: int) -> bool:
         """Whether a record was held when the last transaction committed: work on it may have begun before."""
-        return offset in self._before[partition].held
+        return self._before[partition].again(offset)
 
     def finished(self, partition: Partition, offset: int) -> bool:
         """Whether a record is finished already: a transaction may have committed without our being told."""
@@ -415,8 +463,3 @@ def _told(on_offset: Callable[[int], None]) -> Callable[[KafkaError | None, Mess
 def partition_of(message: Message) -> Partition:
     """Where a record was read."""
     return message.topic(), message.partition()  # type: ignore[return-value]  # of a record that was read, both are set
-
-
-def _position(committed: TopicPartition) -> TopicPartition:
-    offset = committed.offset if committed.offset >= 0 else OFFSET_BEGINNING
-    return TopicPartition(committed.topic, committed.partition, offset)

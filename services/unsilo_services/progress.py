@@ -18,6 +18,16 @@ class Progress:
 
     next: int = 0
     held: set[int] = field(default_factory=set)
+    seen: int = 0
+    """Offsets below this one may have been worked on before, by whoever committed more than there is now."""
+
+    def copy(self) -> "Progress":
+        """One that can be changed apart from this one."""
+        return Progress(self.next, set(self.held), self.seen)
+
+    def again(self, offset: int) -> bool:
+        """Whether work on a record may have begun before."""
+        return offset in self.held or offset < self.seen
 
     @classmethod
     def parse(cls, offset: int, metadata: str | None) -> "Progress":

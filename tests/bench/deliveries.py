@@ -4,9 +4,10 @@
 employees: people and objects recur, as they do.
 """
 
+import hashlib
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -38,6 +39,51 @@ def deliveries(count: int, only: str | None = None) -> Iterator[Delivery]:
         name = names[number % len(names)]
         moment = _START + timedelta(milliseconds=20 * number)
         yield Delivery(name, json.dumps(makers[name](chance, number, moment)).encode())
+
+
+def headers(delivery: Delivery, number: int) -> dict[str, str]:
+    """What comes with a delivery: the vendor's own headers, and what its HTTP client and a proxy in front of us add."""
+    proof = hashlib.sha256(delivery.body).hexdigest()
+    sent_at = str(int(_START.timestamp()) + number // 50)
+    return {
+        "host": "hub.example.org",
+        "content-type": delivery.content_type,
+        "content-length": str(len(delivery.body)),
+        "accept": "*/*",
+        "accept-encoding": "gzip,deflate",
+        "x-forwarded-for": "203.0.113.7",
+        "x-forwarded-proto": "https",
+        "x-request-id": proof[:32],
+        **_OWN_HEADERS[CONNECTIONS[delivery.connection]](proof, sent_at),
+    }
+
+
+_OWN_HEADERS: dict[str, Callable[[str, str], dict[str, str]]] = {
+    "zendesk": lambda proof, sent_at: {
+        "user-agent": "Zendesk Webhook",
+        "x-zendesk-account-id": "22129848",
+        "x-zendesk-webhook-id": "01HJ3FC5QYGJ0XMP9QWPZ0M5A3",
+        "x-zendesk-webhook-invocation-id": "01HJ" + proof[:22].upper(),
+        "x-zendesk-webhook-signature": proof[:44],
+        "x-zendesk-webhook-signature-timestamp": sent_at,
+        "traceparent": f"00-{proof[:32]}-{proof[32:48]}-01",
+    },
+    "slack": lambda proof, sent_at: {
+        "user-agent": "Slackbot 1.0 (+https://api.slack.com/robots)",
+        "x-slack-request-timestamp": sent_at,
+        "x-slack-signature": f"v0={proof}",
+    },
+    "pipedrive": lambda proof, sent_at: {
+        "user-agent": "Pipedrive Webhooks",
+        "authorization": "Basic aHViOnNlY3JldA==",
+    },
+    "bamboohr": lambda proof, sent_at: {
+        "user-agent": "BambooHR/1.0",
+        "company-domain": "example",
+        "x-bamboohr-signature": proof,
+        "x-bamboohr-timestamp": sent_at,
+    },
+}
 
 
 def _text(chance: random.Random, least: int, most: int) -> str:

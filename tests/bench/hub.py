@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from deliveries import CONNECTIONS, deliveries
+from deliveries import CONNECTIONS, deliveries, headers
 from processes import Measured
 from unsilo_connectors.contract import WebhookRequest
 from unsilo_schemas.topics import Topics
@@ -91,7 +91,7 @@ def seed(hub: Hub, count: int) -> list[TopicPartition]:
     for number, delivery in enumerate(deliveries(count)):
         door = ways_in[delivery.connection]
         assert door.connection is not None
-        request = WebhookRequest(door.connection, {"content-type": delivery.content_type}, delivery.body, now)
+        request = WebhookRequest(door.connection, headers(delivery, number), delivery.body, now)
         for record in records(door, request):
             producer.produce(record.topic, record.value, record.key, headers=list(record.headers))
         if number % 10_000 == 0:

@@ -139,6 +139,7 @@ def test_a_topic_that_forgets_does_so_by_time(layer: str, cleanup: str, days: in
         "cleanup.policy": cleanup,
         "retention.ms": str(days * 24 * 60 * 60 * 1000),
         "max.message.bytes": str(mebibytes * 1024 * 1024),
+        "message.timestamp.after.max.ms": "9223372036854775807",
     }
 
 
@@ -147,6 +148,7 @@ def test_the_configuration_is_compacted_and_never_forgotten() -> None:
         "cleanup.policy": "compact",
         "retention.ms": "-1",
         "max.message.bytes": "1048576",
+        "message.timestamp.after.max.ms": "9223372036854775807",
     }
 
 

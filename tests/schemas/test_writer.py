@@ -112,6 +112,10 @@ def test_absent_null_and_empty_are_three_things() -> None:
         ),
         ({"due_at": "soon"}, "entity.due_at: Invalid RFC3339 encoded datetime"),
         ({"reporter": {"ref": {"connection": "c", "id": "1"}, "kind": CANARY}}, "entity.reporter.kind: Not one of"),
+        (
+            {"reporter": {"ref": {"connection": "c", "id": "1"}, "kind": f"evil - at `$.{CANARY}"}},
+            "entity.reporter.kind: Not one of its values",
+        ),
         ({"status": {"category": None}}, "entity.status: Object missing required field `raw`"),
         ({"custom": {7: "x"}}, "entity.custom: Expected `str`, got `int`"),
     ],
@@ -123,7 +127,7 @@ def test_a_refusal_names_the_place_and_never_the_value(fields: dict[str, Any], s
     assert CANARY not in str(refusal.value)
 
 
-@pytest.mark.parametrize("amount", ["12\n", "1e5", "", "1.", "12,5"])
+@pytest.mark.parametrize("amount", ["12\n", "1e5", "", "1.", "12,5", "\u0663"])
 def test_money_is_decimal_text_to_its_very_end(amount: str) -> None:
     deal = EVENT_TYPES["unsilo.crm.opportunity.created.v1"]
     facts = ticket(amount={"amount": amount, "currency": None})

@@ -1,5 +1,6 @@
 """The transactional loop with faults put in where Kafka would show them only by luck."""
 
+import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -173,7 +174,7 @@ def test_a_commit_whose_outcome_is_unknown_happens_once(bench: Bench, commits: b
 def test_remembers_what_an_unknown_commit_had_committed(bench: Bench, tmp_path: Path) -> None:
     ledger_topic = Topic(f"{bench.prefix}.ledger", "none", 1, "delete", timedelta(days=1))
     bench.kafka.create([ledger_topic])
-    ledger = Ledger(bench.kafka, ledger_topic, tmp_path / "cache", timedelta(days=1))
+    ledger = Ledger(bench.kafka, ledger_topic, tmp_path / "cache")
 
     class Remembering(Copier):
         def assigned(self, partitions: Sequence[Partition]) -> None:
@@ -405,3 +406,49 @@ def test_reading_to_the_end_gives_up_where_nothing_is_heard(bench: Bench, monkey
         bench.kafka.read_to_end([TopicPartition(bench.out.name, 0)], lambda message: None, poll_seconds=0.05)
     other.abort_transaction(30)
     bench.kafka.read_to_end([TopicPartition(bench.out.name, 0)], lambda message: pytest.fail("was never committed"))
+
+
+def test_a_log_that_was_cut_is_read_again_and_its_records_are_known_to_have_been_seen(bench: Bench) -> None:
+    """As after a restore from a copy, or a power cut on a single broker: what comes now is not skipped in silence."""
+    group = f"{bench.prefix}.copier"
+    bench.write(b"1", b"hold 2", b"3")
+    committing = bench.kafka.consumer(group)
+    committing.commit(offsets=[TopicPartition(bench.source.name, n, 1000) for n in range(2)], asynchronous=False)
+    committing.close()
+    step = Copier(bench.out.name)
+    with running(bench.loop(step)) as ended:
+        bench.wrote(b"1", b"3")
+    assert ended == []
+    assert sorted(step.again) == [b"1", b"3", b"hold 2"]
+    again = Copier(bench.out.name)
+    with running(bench.loop(again)):
+        eventually(lambda: again.held)
+        assert again.again == [b"hold 2"]
+
+
+def test_a_record_whose_outcome_kafka_refuses_is_put_aside_and_holds_up_nobody(bench: Bench) -> None:
+    small = Topic(f"{bench.prefix}.small", "none", 1, "delete", timedelta(days=1), max_bytes=2000)
+    bench.kafka.create([small])
+    aside: list[tuple[bytes, str]] = []
+
+    class Careful(Copier):
+        def refused(self, record: Message, fault: KafkaError, outbox: Outbox) -> None:
+            aside.append(((record.value() or b"")[:5], fault.name()))
+            outbox.put(bench.out.name, b"aside", b"", [])
+
+    values = [b"%d" % number for number in range(50)]
+    bench.write(*values[:20], b"large" + os.urandom(4000), *values[20:])
+    with running(bench.loop(Careful(small.name))) as ended:
+        bench.wrote(b"aside")
+        found: list[bytes] = []
+
+        def copied() -> bool:
+            found.clear()
+            place = TopicPartition(small.name, 0)
+            bench.kafka.read_to_end([place], lambda message: found.append(message.value() or b""))
+            return len(found) >= len(values)
+
+        eventually(copied, "all others")
+    assert ended == []
+    assert sorted(found) == sorted(values)
+    assert set(aside) == {(b"large", "MSG_SIZE_TOO_LARGE")}

@@ -135,6 +135,7 @@ def events_of(change: Mapping[str, Any]) -> Connector[Any, Any]:
     "change",
     [
         {"sequence": "\ud800"},
+        {"actor": {"ref": {"connection": "c", "id": CANARY * 200_000}}},
         {"key": 7},
         {"previous": {"/title": object()}},
         {"time": None},
@@ -147,6 +148,12 @@ def events_of(change: Mapping[str, Any]) -> Connector[Any, Any]:
 def test_an_event_that_cannot_be_written_makes_a_letter(change: Mapping[str, Any]) -> None:
     letter = letter_of(events_of(change))
     assert CANARY not in letter.error
+
+
+def test_an_actor_whose_kind_is_null_is_of_an_unknown_one() -> None:
+    actor = {"ref": {"connection": "c", "id": "1"}, "kind": None}
+    (event,) = normalized(events_of({"actor": actor}), CASE, stored(connectors()["zendesk"], CASE)[0]) or []
+    assert dict(event.headers)["ce_authtype"] == b"unknown"
 
 
 def test_an_event_that_fails_takes_the_others_of_its_record_with_it() -> None:

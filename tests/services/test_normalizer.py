@@ -9,7 +9,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -20,6 +20,7 @@ from unsilo_connectors.samples import samples
 from unsilo_schemas.catalogue import EVENT_TYPES
 from unsilo_schemas.envelope import Envelope
 from unsilo_schemas.jsonschema import file_name
+from unsilo_schemas.topics import Topics
 from unsilo_services.broker.local import free_ports
 from unsilo_services.configuration import ConnectionSection, connection_of, connector_of, placeholder
 from unsilo_services.gateway.doors import Door, records
@@ -180,6 +181,43 @@ def test_open_pending_open_are_three_events_and_a_redelivery_is_none(
     said = [json.loads(event.value() or b"")["entity"]["status"]["raw"] for event in events]
     assert said == ["OPEN", "PENDING", "OPEN"]
     eventually(lambda: normalizer.metric("unsilo_normalizer_records_total", connection=desk, outcome="duplicate") == 6)
+
+
+def test_a_delivery_that_comes_again_is_known_by_its_number_and_in_its_connection_only(
+    normalizer: Normalizer, request: pytest.FixtureRequest
+) -> None:
+    """A redelivery may say something else: a retried webhook shows the ticket as it is by then."""
+    hub, desk = normalizer.hub, name_of(request)[:30].strip("-")
+    normalizer.connect(section(desk, "zendesk", partitions=1), section(desk + "-2", "zendesk", partitions=1))
+    call = {"x-zendesk-webhook-invocation-id": "call-1"}
+    deliver(hub, desk, [ticket(1, 1)], call)
+    deliver(hub, desk, [ticket(1, 2)], call)
+    deliver(hub, desk, [ticket(1, 3)], {"x-zendesk-webhook-invocation-id": "call-2"})
+    deliver(hub, desk + "-2", [ticket(1, 1)], call)
+    normalizer.handled(desk, 3)
+    normalizer.handled(desk + "-2", 1)
+    titles = [json.loads(event.value() or b"")["entity"]["title"] for event in of(desk, hub.events())]
+    assert sorted(titles) == ["1", "3"]
+    assert len(of(desk + "-2", hub.events())) == 1
+    assert normalizer.metric("unsilo_normalizer_records_total", connection=desk, outcome="duplicate") == 1
+
+
+def test_what_was_published_is_remembered_for_longer_than_anybody_sends_it() -> None:
+    topics = Topics("x")
+    remembered, kept = topics.ledger().retention, topics.raw("y").retention
+    assert remembered is not None
+    assert kept is not None
+    longest = max(connector.sender.retry_horizon for connector in connectors().values())
+    assert remembered >= kept > longest
+
+
+def test_a_broker_whose_clock_lies_behind_stops_nobody(normalizer: Normalizer, request: pytest.FixtureRequest) -> None:
+    """Kafka refuses times that lie an hour ahead of its own, unless a topic says otherwise."""
+    hub, desk = normalizer.hub, name_of(request)
+    normalizer.connect(section(desk, "zendesk"))
+    deliver(hub, desk, [OPEN.body], at=datetime.now(UTC) + timedelta(days=2))
+    normalizer.handled(desk, 1)
+    assert len(of(desk, hub.events())) == 1
 
 
 def test_what_was_published_is_known_after_a_restart_without_the_cache_and_in_another_worker(hub: Hub) -> None:

@@ -1,9 +1,6 @@
 """Puts the normalizer together: settings, configuration, ledger, loop."""
 
 import gc
-from datetime import timedelta
-
-from unsilo_connectors.discovery import connectors
 
 from ..processes import Process
 from .ledger import Ledger
@@ -15,8 +12,7 @@ _ALLOCATIONS_BETWEEN_COLLECTIONS = 200_000  # mapping makes many objects and no 
 def run() -> None:
     """Normalises until SIGTERM or SIGINT, then finishes the batch at hand."""
     with Process(CONSUMER) as process:
-        horizon = max((each.sender.retry_horizon for each in connectors().values()), default=timedelta(days=1))
-        ledger = Ledger(process.kafka, process.topics.ledger(), process.slot.cache, horizon)
+        ledger = Ledger(process.kafka, process.topics.ledger(), process.slot.cache)
         step = Normalizer(process.topics, ledger)
 
         def topics() -> list[str]:

@@ -1,4 +1,6 @@
-"""What was published already: ids of deliveries and events, over the senders' retry horizon.
+"""What was published already: ids of deliveries and events, for as long as raw records are kept.
+
+That is far longer than any sender tries again, and so long because a record may lie on `raw` before it is looked at.
 
 The truth is the ledger topic: one record per transaction and raw partition, written in the same transaction as the
 events it tells of. RocksDB on local disk is a cache of it: it bounds memory (its write buffer and block cache), and it
@@ -11,13 +13,13 @@ import shutil
 import struct
 import zlib
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 from rocksdict import AccessType, BlockBasedOptions, Cache, Options, Rdict, WriteBatch
 from unsilo_schemas.topics import Topic
 
-from ..kafka import OFFSET_BEGINNING, Kafka, Message, TopicPartition, offset_at
+from ..kafka import Kafka, Message, TopicPartition
 from ..loop import Outbox, Partition
 from ..metrics import DEDUPLICATION_RESTORED
 
@@ -32,11 +34,10 @@ _IDS_PER_RECORD = 100_000  # keeps a ledger record below the topic's limit
 class Ledger:
     """The ids of one worker's partitions. Used from the loop's thread only."""
 
-    def __init__(self, kafka: Kafka, topic: Topic, folder: Path, horizon: timedelta) -> None:
+    def __init__(self, kafka: Kafka, topic: Topic, folder: Path) -> None:
         self._kafka = kafka
         self._topic = topic
-        self._horizon = horizon
-        self._store = _opened(folder, horizon)
+        self._store = _opened(folder, topic.retention or timedelta.max)
         self._fresh: dict[Partition, list[bytes]] = {}
         self._written: dict[Partition, int] = {}
 
@@ -115,13 +116,8 @@ class Ledger:
         DEDUPLICATION_RESTORED.inc(restored)
 
     def _from(self, starts: dict[int, int]) -> list[TopicPartition]:
-        """Where to read each ledger partition from: its checkpoint, or the first record inside the horizon."""
-        unknown = [TopicPartition(self._topic.name, number) for number, offset in starts.items() if offset == 0]
-        found = [TopicPartition(self._topic.name, number, offset) for number, offset in starts.items() if offset > 0]
-        if unknown:
-            for tp in offset_at(self._kafka, unknown, datetime.now(UTC) - self._horizon):
-                found.append(TopicPartition(tp.topic, tp.partition, tp.offset if tp.offset >= 0 else OFFSET_BEGINNING))
-        return found
+        """Where to read each ledger partition from: its checkpoint, or its beginning."""
+        return [TopicPartition(self._topic.name, number, offset) for number, offset in starts.items()]
 
     def _checkpointed(self, partition: Partition) -> int:
         packed = self._store.get(_checkpoint(partition))
@@ -131,9 +127,9 @@ class Ledger:
         return zlib.crc32(_key(partition)) % self._topic.partitions
 
 
-def _opened(folder: Path, horizon: timedelta) -> Rdict:
+def _opened(folder: Path, kept: timedelta) -> Rdict:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    lifetime = AccessType.with_ttl(int(horizon.total_seconds()))
+    lifetime = AccessType.with_ttl(int(kept.total_seconds()))
     try:
         return Rdict(str(folder), _options(), access_type=lifetime)
     except Exception as error:  # the library has no kind of its own; whoever holds the slot is alone in the folder

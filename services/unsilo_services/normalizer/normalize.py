@@ -20,7 +20,7 @@ from unsilo_schemas.writer import SchemaViolation, Writer, writer
 from ..dead_letters import DeadLetter
 from ..errors import where
 
-_ROOM_FOR_HEADERS = 64 * 1024
+_ROOM_FOR_HEADERS = 128 * 1024  # a trace context alone may fill what the gateway takes as a request's head
 
 
 class Published(NamedTuple):
@@ -87,8 +87,10 @@ class Mapping:
         kind, entity, actor = event.type, event.entity, event.actor
         fixed = self._fixed.get(kind.name) or self._fix(kind)
         value = fixed.writer.write(event.data)  # first: what follows relies on the types
-        if len(value) > EVENT_BYTES - _ROOM_FOR_HEADERS:
-            raise DeadLetter("size_exceeded", f"the event has {len(value)} bytes", "encode")
+        account = "" if actor is None else actor["ref"]["id"]
+        size = len(value) + 4 * (len(account) + len(event.sequence or ""))  # a character has four bytes at most
+        if size > EVENT_BYTES - _ROOM_FOR_HEADERS:
+            raise DeadLetter("size_exceeded", f"the event has up to {size} bytes", "encode")
         identity = event_id(self.connection.id, event.key)
         id_text = identity.encode()
         key = entity[fixed.key].encode()
@@ -105,8 +107,8 @@ class Mapping:
         if event.sequence is not None:
             headers.append(("ce_sequence", event.sequence.encode()))
         if actor is not None:
-            headers.append(("ce_authtype", actor.get("kind", "unknown").encode()))
-            headers.append(("ce_authid", actor["ref"]["id"].encode()))
+            headers.append(("ce_authtype", (actor.get("kind") or "unknown").encode()))
+            headers.append(("ce_authid", account.encode()))
         return Published(bytes.fromhex(identity.replace("-", "")), fixed.topic, key, value, headers, kind.name)
 
     def _fix(self, event: EventType) -> _Fixed:

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from unsilo_schemas.topics import Topics
 
 from ..configuration import Configuration, ConnectionSection, connection_of, connector_of, placeholder
-from ..dead_letters import DeadLetter, letter_headers
-from ..kafka import Message, headers_of
+from ..dead_letters import DeadLetter, Reason, letter_headers
+from ..kafka import KafkaError, Message, headers_of
 from ..loop import Outbox, Partition, Step, partition_of
 from ..metrics import DEAD, EVENTS, RECORDS
 from ..raw_records import delivery_and_trace, read_raw
@@ -78,10 +78,7 @@ class Normalizer(Step):
         seen |= self._ledger.known(ids)
         for message, (delivery, outcome) in zip(records, work, strict=True):
             if isinstance(outcome, DeadLetter):
-                headers = letter_headers(message, outcome, CONSUMER, datetime.now(UTC))
-                outbox.put(self._dead, message.value(), message.key(), headers)
-                counted["dead", connection, outcome.reason] += 1
-                counted["records", connection, "dead"] += 1
+                self._bury(message, outcome, connection, outbox)
                 continue
             if outcome is None:
                 counted["records", connection, "ignored"] += 1
@@ -98,6 +95,18 @@ class Normalizer(Step):
             published = _ids(delivery, new)
             seen.update(published)
             fresh += published
+
+    def refused(self, record: Message, fault: KafkaError, outbox: Outbox) -> None:
+        reason: Reason = "size_exceeded" if fault.code() == KafkaError.MSG_SIZE_TOO_LARGE else "payload_malformed"
+        letter = DeadLetter(reason, f"Kafka does not take the event: {fault.name()}", "encode")
+        mapping = self._mappings.get(partition_of(record)[0])
+        self._bury(record, letter, "unknown" if mapping is None else mapping.connection.id, outbox)
+
+    def _bury(self, record: Message, letter: DeadLetter, connection: str, outbox: Outbox) -> None:
+        headers = letter_headers(record, letter, CONSUMER, datetime.now(UTC))
+        outbox.put(self._dead, record.value(), record.key(), headers)
+        self._counted["dead", connection, letter.reason] += 1
+        self._counted["records", connection, "dead"] += 1
 
     def committed(self) -> None:
         self._ledger.committed()
