@@ -87,6 +87,13 @@ class Connection(Generic[SettingsT]):
             known["url"] = url
         return known
 
+    def identified(self, remote_type: str, remote_id: str, scope: str = "", url: str | None = None) -> Facts:
+        """What an entity of its own begins with: its id, and where it lives."""
+        return {
+            "id": entity_id(self.id, remote_type, remote_id, scope),
+            "refs": [self.ref(remote_type, remote_id, scope, url)],
+        }
+
     def reference(self, remote_type: str, remote_id: str, scope: str = "", name: str | None = None) -> Facts:
         """Another object, mentioned in passing. Not to be changed: all who mention it share it."""
         return _reference(self.id, remote_type, remote_id, scope, name)

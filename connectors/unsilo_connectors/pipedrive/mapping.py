@@ -8,7 +8,7 @@ from typing import Any
 from unsilo_schemas.entity import EntityType
 from unsilo_schemas.writer import writer
 
-from ..contract import Event, Facts, MalformedWebhook, Raw
+from ..contract import Event, MalformedWebhook, Raw
 from .change import Change
 from .fields import ABSENT, Field, State, custom, told
 
@@ -53,8 +53,7 @@ class Mapping:
 
     def _facts(self, change: Change, state: State) -> dict[str, Any]:
         facts = told(self.fields, state, change)
-        facts["id"] = change.entity_id
-        facts["refs"] = [self._ref(change)]
+        facts.update(change.connection.identified(change.kind, change.id, change.company, self._address(change)))
         own = custom(state)
         if own is not ABSENT:
             facts["custom"] = own
@@ -64,10 +63,9 @@ class Mapping:
                 facts["merged_into"] = change.reference(change.kind, change.meta["merged_to_id"], "meta.merged_to_id")
         return facts
 
-    def _ref(self, change: Change) -> Facts:
+    def _address(self, change: Change) -> str | None:
         host = change.meta.get("host")
-        url = f"https://{host}/{self.page}/{change.id}" if self.page and type(host) is str else None
-        return change.connection.ref(change.kind, change.id, change.company, url)
+        return f"https://{host}/{self.page}/{change.id}" if self.page and type(host) is str else None
 
     def _difference(self, change: Change, state: State, before: State) -> tuple[list[str], dict[str, Any]]:
         """Version 2 sends former values of what changed, version 1 all of them."""

@@ -38,7 +38,7 @@ def changed(verb: str, field: str, **told: Any) -> Mapping:
     """An event whose name says it all: besides the channel's id it carries at most who did it."""
 
     def translate(callback: Callback, raw: Raw[SlackSettings]) -> Iterable[Event]:
-        known = {**_identified(text(callback.event, "channel"), raw.connection), **told}
+        known = {**raw.connection.identified("channel", text(callback.event, "channel")), **told}
         who = _doer(callback.event, raw.connection)
         return (Event(SPACE[verb], callback.id, happened_at(callback), known, ("/" + field,), actor=who),)
 
@@ -50,7 +50,8 @@ def deleted(**told: Any) -> Mapping:
 
     def translate(callback: Callback, raw: Raw[SlackSettings]) -> Iterable[Event]:
         when = happened_at(callback)
-        known = {**_identified(text(callback.event, "channel"), raw.connection), **told, "deleted_at": when}
+        channel = raw.connection.identified("channel", text(callback.event, "channel"))
+        known = {**channel, **told, "deleted_at": when}
         who = _doer(callback.event, raw.connection)
         return (Event(SPACE["deleted"], callback.id, when, known, ("/deleted_at",), actor=who),)
 
@@ -60,7 +61,7 @@ def deleted(**told: Any) -> Mapping:
 def unshared(callback: Callback, raw: Raw[SlackSettings]) -> Iterable[Event]:
     """One outside workspace less; `is_ext_shared` says whether others remain."""
     event = callback.event
-    known = _identified(text(event, "channel"), raw.connection)
+    known = raw.connection.identified("channel", text(event, "channel"))
     if isinstance(shared := event.get("is_ext_shared"), bool):
         known["external"] = shared
     changes = ("/external",) if shared is False else ()
@@ -89,8 +90,7 @@ def _membership(
     """A membership has no id at Slack: the user's, in that channel, is one."""
     channel, user = text(event, "channel"), text(event, "user")
     return {
-        "id": connection.entity_id("member", user, channel),
-        "refs": [connection.ref("member", user, channel)],
+        **connection.identified("member", user, channel),
         "space": space_id(connection, channel),
         "member": connection.actor(user),
         "state": state,
@@ -98,12 +98,8 @@ def _membership(
     }
 
 
-def _identified(channel: str, connection: Connection[SlackSettings]) -> Facts:
-    return {"id": space_id(connection, channel), "refs": [connection.ref("channel", channel)]}
-
-
 def _described(channel: Part, connection: Connection[SlackSettings]) -> Facts:
-    known = _identified(text(channel, "id"), connection)
+    known = connection.identified("channel", text(channel, "id"))
     if "name" in channel:
         known["name"] = nullable_text(channel, "name")
     known["kind"] = "group_direct" if channel.get("is_mpim") is True else "channel"

@@ -135,9 +135,7 @@ def told(
     fields = layout.read(source, here)
     if custom:
         fields["custom"] = {**fields.get("custom", {}), **custom}
-    fields["id"] = here.entity_id(layout.remote_type, remote_id)
-    fields["refs"] = [here.ref(layout.remote_type, remote_id, url=page(layout, remote_id, here))]
-    fields.update(more)
+    fields.update(here.identified(layout.remote_type, remote_id, url=page(layout, remote_id, here)), **more)
     return Event(
         layout.kind[verb],
         delivery.key(here),

@@ -58,10 +58,11 @@ def _told(
 ) -> Event:
     here = raw.connection
     remote_id = required(comment, "id", here)
-    fields = _read(comment, here)
-    fields["id"] = here.entity_id(remote_type, remote_id)
-    fields["refs"] = [here.ref(remote_type, remote_id)]
-    fields["ticket"] = here.entity_id("ticket", required(delivery.detail, "id", here))
+    fields = {
+        **here.identified(remote_type, remote_id),
+        **_read(comment, here),
+        "ticket": here.entity_id("ticket", required(delivery.detail, "id", here)),
+    }
     author = fields.get("author") if verb == "added" else None
     return Event(
         COMMENT[verb],

@@ -114,8 +114,7 @@ def ticket(delivery: Delivery, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
     if word in ("deleted", "restored"):
         fields["deleted_at"] = at if word == "deleted" else None
     entity = {
-        "id": here.entity_id("ticket", remote_id),
-        "refs": [here.ref("ticket", remote_id, url=page(TICKET_LAYOUT, remote_id, here))],
+        **here.identified("ticket", remote_id, url=page(TICKET_LAYOUT, remote_id, here)),
         "number": remote_id,
         **fields,
     }
@@ -140,8 +139,7 @@ def comment(delivery: Delivery, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
     if shown.value("author") is not _ABSENT:
         fields["author"] = author
     entity = {
-        "id": here.entity_id("comment", remote_id),
-        "refs": [here.ref("comment", remote_id)],
+        **here.identified("comment", remote_id),
         "ticket": here.entity_id("ticket", shown.required("ticket")),
         **fields,
     }
