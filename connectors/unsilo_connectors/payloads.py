@@ -1,4 +1,4 @@
-"""Reading bodies: JSON, forms, and the many ways in which vendors write a moment."""
+"""Reading bodies: JSON, and the many ways in which vendors write a moment. And writing down a place in an entity."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -82,6 +82,11 @@ def epoch(seconds: str | float) -> datetime:
     except (ValueError, OverflowError):
         pass
     raise MalformedWebhook("a time that is not in Unix seconds")
+
+
+def pointer(*steps: str) -> str:
+    """A JSON Pointer (RFC 6901)."""
+    return "".join(["/" + step.replace("~", "~0").replace("/", "~1") for step in steps])
 
 
 def _in_utc(time: datetime) -> datetime:

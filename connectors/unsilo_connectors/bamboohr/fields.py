@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from ..contract import Connection, MalformedWebhook
+from ..payloads import pointer
 
 # Labels: "Monitorable Fields" of the webhooks page. Aliases: "Field Names".
 _OURS = {
@@ -97,7 +98,7 @@ def pointers(names: Iterable[str], wanted: frozenset[str]) -> list[str]:
         if ours is not None:
             found[_POINTERS.get(ours, "/" + ours)] = None
         elif letters(name) in wanted and not is_private(name):
-            found["/custom/" + name.replace("~", "~0").replace("/", "~1")] = None
+            found[pointer("custom", name)] = None
     return list(found)
 
 
@@ -142,8 +143,7 @@ def _add_manager(told: dict[str, Any], said: Mapping[str, Any], connection: Conn
     known = {key: _text(said[key], key) for key in ("manager_id", "manager_name", "manager_other") if key in said}
     remote_id, name = known.get("manager_id"), known.get("manager_name")
     if remote_id:
-        named = {"name": name} if name else {}
-        told["manager"] = {"id": connection.entity_id("employee", remote_id), "remote_id": remote_id, **named}
+        told["manager"] = connection.reference("employee", remote_id, name=name or None)
     elif known and not any(known.values()):
         told["manager"] = None
 

@@ -9,6 +9,7 @@ from unsilo_schemas.entity import EntityType
 from unsilo_schemas.writer import writer
 
 from ..contract import Event, MalformedWebhook, Raw
+from ..payloads import pointer
 from .change import Change
 from .fields import ABSENT, Field, State, custom, told
 
@@ -100,8 +101,4 @@ def _custom_before(state: State, before: State) -> dict[str, Any]:
         return {}
     now = custom(state)
     now = now if isinstance(now, dict) else {}
-    return {
-        "/custom/" + key.replace("~", "~0").replace("/", "~1"): value
-        for key, value in was.items()
-        if key not in now or now[key] != value
-    }
+    return {pointer("custom", key): value for key, value in was.items() if key not in now or now[key] != value}

@@ -22,8 +22,9 @@ from ..actions import (
     json_call,
     retry_after,
 )
+from ..payloads import pointer
 from .changes import page
-from .layouts import TICKET_LAYOUT, pointer
+from .layouts import TICKET_LAYOUT
 from .values import Here
 
 Object: TypeAlias = Mapping[str, Any]

@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from ..contract import Event, Facts, Raw
+from ..payloads import pointer
 from .delivery import Delivery, inner, required
-from .layouts import STATUS, Layout, pointer
+from .layouts import STATUS, Layout
 from .settings import ZendeskSettings
 from .values import Here, flag, identifier, named, tags
 

@@ -10,6 +10,7 @@ from unsilo_schemas.ticket import TICKET
 from unsilo_schemas.user import USER
 
 from ..contract import MalformedWebhook
+from ..payloads import pointer
 from .values import (
     Here,
     Reader,
@@ -89,11 +90,6 @@ def read_rows(rows: Rows, source: Mapping[str, Any], here: Here) -> dict[str, An
 def kept(**readers: Reader) -> Rows:
     """Rows of what keeps its name."""
     return tuple((name, name, reader) for name, reader in readers.items())
-
-
-def pointer(*steps: str) -> str:
-    """A JSON Pointer (RFC 6901)."""
-    return "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in steps)
 
 
 TICKET_LAYOUT = Layout(
