@@ -126,7 +126,10 @@ class WebhookRequest(Generic[SettingsT]):
     body: bytes  # as signed: any content coding undone, otherwise the bytes as received
     received_at: datetime  # aware
     url: str = ""  # the public address that the vendor called: some of them sign it
-    method: str = "POST"
+
+    def part(self, body: bytes, headers: Mapping[str, str] | None = None) -> "Raw[SettingsT]":
+        """A record of one part. The request's own headers still have their secrets: give masked ones to store."""
+        return Raw(self.connection, self.headers if headers is None else headers, body, self.received_at)
 
 
 class Raw(NamedTuple, Generic[SettingsT]):
