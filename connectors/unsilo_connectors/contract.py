@@ -173,6 +173,10 @@ class Event(NamedTuple):
         return facts if self.previous is None else {**facts, "previous": self.previous}
 
 
+Translate: TypeAlias = Callable[[PayloadT, Raw[SettingsT]], Iterable[Event]]
+"""What the vendor's events of one type mean: none, one or several of ours."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sender:
     """How the vendor delivers. Our answers, the deduplication window and `connections show` follow from it."""
@@ -247,7 +251,7 @@ class Connector(Generic[SettingsT, PayloadT]):
     decode: Callable[[Raw[SettingsT]], PayloadT]
     aggregate: Callable[[PayloadT, Raw[SettingsT]], str]
     event_type: Callable[[PayloadT, Raw[SettingsT]], str]
-    events: Mapping[str, Callable[[PayloadT, Raw[SettingsT]], Iterable[Event]]]
+    events: Mapping[str, Translate[PayloadT, SettingsT]]
     ignored: frozenset[str] = frozenset()
     secrets: Secrets = field(default_factory=Secrets)
     split: Callable[[WebhookRequest[SettingsT]], Iterable[bytes]] = whole

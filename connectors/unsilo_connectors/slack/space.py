@@ -1,15 +1,13 @@
 """Channels become social.space, and who comes and goes becomes social.membership."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from unsilo_schemas.space import MEMBERSHIP, SPACE
 
-from ..contract import Connection, Event, Facts, Raw
+from ..contract import Connection, Event, Facts, Raw, Translate
 from .callback import Callback, Part, first_text, happened_at, nullable_text, part, seconds, space_id, text
 from .settings import SlackSettings
-
-Mapping = Callable[[Callback, Raw[SlackSettings]], Iterable[Event]]
 
 PRIVATE = {"visibility": "private"}  # what a `group_...` event says by its name: they are the private channels' twins
 
@@ -24,7 +22,7 @@ def created(callback: Callback, raw: Raw[SlackSettings]) -> Iterable[Event]:
     return (Event(SPACE["created"], callback.id, happened_at(callback), known, actor=who),)
 
 
-def renamed(**told: Any) -> Mapping:
+def renamed(**told: Any) -> Translate[Callback, SlackSettings]:
     """Another name. Slack does not say which it was before."""
 
     def translate(callback: Callback, raw: Raw[SlackSettings]) -> Iterable[Event]:
@@ -34,7 +32,7 @@ def renamed(**told: Any) -> Mapping:
     return translate
 
 
-def changed(verb: str, field: str, **told: Any) -> Mapping:
+def changed(verb: str, field: str, **told: Any) -> Translate[Callback, SlackSettings]:
     """An event whose name says it all: besides the channel's id it carries at most who did it."""
 
     def translate(callback: Callback, raw: Raw[SlackSettings]) -> Iterable[Event]:
@@ -45,7 +43,7 @@ def changed(verb: str, field: str, **told: Any) -> Mapping:
     return translate
 
 
-def deleted(**told: Any) -> Mapping:
+def deleted(**told: Any) -> Translate[Callback, SlackSettings]:
     """A channel that is gone, with all that was said in it."""
 
     def translate(callback: Callback, raw: Raw[SlackSettings]) -> Iterable[Event]:

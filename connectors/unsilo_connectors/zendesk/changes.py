@@ -3,14 +3,13 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from ..contract import Event, Facts, Raw
+from ..contract import Event, Facts, Raw, Translate
 from ..payloads import pointer
 from .delivery import Delivery, inner, required
 from .layouts import STATUS, Layout
 from .settings import ZendeskSettings
 from .values import Here, flag, identifier, named, tags
 
-Translate: TypeAlias = Callable[[Delivery, Raw[ZendeskSettings]], Iterable[Event]]
 Verb: TypeAlias = Callable[[Any, Any, Here], str]  # from Zendesk's values before and after
 
 _LIVE = frozenset({"new", "open", "waiting_on_requester", "on_hold"})
@@ -18,7 +17,7 @@ _DONE = frozenset({"resolved", "closed"})
 _ADDRESSES = {"email": ("/emails",), "phone_number": ("/phones",)}
 
 
-def whole(layout: Layout, verb: str, complete: bool = True) -> Translate:
+def whole(layout: Layout, verb: str, complete: bool = True) -> Translate[Delivery, ZendeskSettings]:
     """An event that the object alone tells."""
 
     def translate(delivery: Delivery, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
@@ -27,7 +26,7 @@ def whole(layout: Layout, verb: str, complete: bool = True) -> Translate:
     return translate
 
 
-def change(layout: Layout, name: str, verb: Verb | None = None) -> Translate:
+def change(layout: Layout, name: str, verb: Verb | None = None) -> Translate[Delivery, ZendeskSettings]:
     """One field changed, told as `current` and `previous`. Without `current`, the object has the new value."""
     targets = layout.targets(name)
 
@@ -48,7 +47,7 @@ def change(layout: Layout, name: str, verb: Verb | None = None) -> Translate:
     return translate
 
 
-def custom_field(layout: Layout) -> Translate:
+def custom_field(layout: Layout) -> Translate[Delivery, ZendeskSettings]:
     """A field that the account defined. Tickets wrap its value, and name it `custom_field`; others do neither."""
 
     def translate(delivery: Delivery, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
@@ -63,7 +62,7 @@ def custom_field(layout: Layout) -> Translate:
     return translate
 
 
-def tagged(layout: Layout) -> Translate:
+def tagged(layout: Layout) -> Translate[Delivery, ZendeskSettings]:
     """Tags came and went. Only tickets show all of them; elsewhere the record is worth asking for."""
 
     def translate(delivery: Delivery, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
@@ -78,7 +77,7 @@ def tagged(layout: Layout) -> Translate:
     return translate
 
 
-def deleted(layout: Layout) -> Translate:
+def deleted(layout: Layout) -> Translate[Delivery, ZendeskSettings]:
     def translate(delivery: Delivery, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
         at = delivery.time(raw.connection)
         yield told(layout, "deleted", delivery, raw, delivery.detail, ("/deleted_at",), deleted_at=at)
@@ -86,14 +85,14 @@ def deleted(layout: Layout) -> Translate:
     return translate
 
 
-def restored(layout: Layout) -> Translate:
+def restored(layout: Layout) -> Translate[Delivery, ZendeskSettings]:
     def translate(delivery: Delivery, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
         yield told(layout, "restored", delivery, raw, delivery.detail, ("/deleted_at",), deleted_at=None)
 
     return translate
 
 
-def merged(layout: Layout) -> Translate:
+def merged(layout: Layout) -> Translate[Delivery, ZendeskSettings]:
     """The object went into another one, which only the event names."""
 
     def translate(delivery: Delivery, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
@@ -105,7 +104,7 @@ def merged(layout: Layout) -> Translate:
     return translate
 
 
-def identity(layout: Layout) -> Translate:
+def identity(layout: Layout) -> Translate[Delivery, ZendeskSettings]:
     """A user won, changed or lost an address; which ones there are now, the event does not say."""
 
     def translate(delivery: Delivery, raw: Raw[ZendeskSettings]) -> Iterable[Event]:

@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
-from ..contract import Connector, MalformedWebhook, Raw, Sender, UntrustedWebhook, WebhookRequest
+from ..contract import Connector, MalformedWebhook, Raw, Sender, Translate, UntrustedWebhook, WebhookRequest
 from ..payloads import moment
 from ..signatures import check_age, check_signature, hmac_base64
 from . import comments, triggers
 from .actions import ACTIONS, pause, whoami
 from .changes import (
-    Translate,
     active_verb,
     assigned_verb,
     change,
@@ -29,7 +28,7 @@ from .settings import ZendeskSettings
 SIGNATURE = "x-zendesk-webhook-signature"
 TIMESTAMP = "x-zendesk-webhook-signature-timestamp"
 
-TICKET_EVENTS: Mapping[str, Translate] = {
+TICKET_EVENTS: Mapping[str, Translate[Delivery, ZendeskSettings]] = {
     "created": whole(TICKET_LAYOUT, "created"),
     "status_changed": change(TICKET_LAYOUT, "status", status_verb),
     "agent_assignment_changed": change(TICKET_LAYOUT, "assignee_id", assigned_verb),
@@ -58,7 +57,7 @@ TICKET_EVENTS: Mapping[str, Translate] = {
     "comment_made_private": comments.made_private,
     "comment_redacted": comments.redacted,
 }
-USER_EVENTS: Mapping[str, Translate] = {
+USER_EVENTS: Mapping[str, Translate[Delivery, ZendeskSettings]] = {
     "created": whole(USER_LAYOUT, "created"),
     "name_changed": change(USER_LAYOUT, "name"),
     "alias_changed": change(USER_LAYOUT, "alias"),
@@ -79,7 +78,7 @@ USER_EVENTS: Mapping[str, Translate] = {
     "merged": whole(USER_LAYOUT, "updated", complete=False),  # which of the two is left, is not documented
     "deleted": deleted(USER_LAYOUT),
 }
-ORGANIZATION_EVENTS: Mapping[str, Translate] = {
+ORGANIZATION_EVENTS: Mapping[str, Translate[Delivery, ZendeskSettings]] = {
     "created": whole(ORGANIZATION_LAYOUT, "created"),
     "name_changed": change(ORGANIZATION_LAYOUT, "name"),
     "external_id_changed": change(ORGANIZATION_LAYOUT, "external_id"),

@@ -15,7 +15,7 @@ from .fields import ABSENT, Field, State, custom, told
 
 
 @dataclass(frozen=True)
-class Mapping:
+class Layout:
     """How one kind of object is told. `verbs` gives those that fit, from the change, the state and what differed.
 
     `page` is the part of an object's address in the web app before its id, where it has one.
