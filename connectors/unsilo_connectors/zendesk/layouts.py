@@ -51,7 +51,7 @@ Rows: TypeAlias = Sequence[tuple[str, str, Reader]]  # Zendesk's name, our field
 class Layout:
     """One kind of object: its rows, and what is kept in `custom` by its own name because we have no field for it.
 
-    `page` is where agents see such an object: `https://SUBDOMAIN.zendesk.com/agent/PAGE/ID`.
+    `page` is the part of its address before the id.
     """
 
     kind: EntityType
@@ -67,6 +67,11 @@ class Layout:
         if custom:
             found["custom"] = custom
         return found
+
+    def url(self, remote_id: str, here: Here) -> str | None:
+        """Where an agent sees the object; None unless the settings name the subdomain."""
+        subdomain = here.settings.subdomain
+        return subdomain and f"https://{subdomain}.zendesk.com/agent/{self.page}/{remote_id}"
 
     def targets(self, name: str) -> dict[str, Reader]:
         """What one of Zendesk's fields becomes: JSON Pointers into the entity and how to read it there."""

@@ -9,10 +9,9 @@ from typing import Any
 from unsilo_schemas.ticket import COMMENT, TICKET
 
 from ..contract import Event, Facts, MalformedWebhook, Raw
-from .changes import page
 from .comments import ROWS
-from .delivery import TRIGGER, Delivery
 from .layouts import TICKET_LAYOUT
+from .notice import TRIGGER, Notice
 from .settings import ZendeskSettings
 from .values import Here, Reader, actor, identifier, text, time
 
@@ -91,21 +90,21 @@ class Filled:
         return found
 
 
-def filled(delivery: Delivery, raw: Raw[ZendeskSettings]) -> Filled:
-    return Filled(delivery.body, raw.connection.settings.template.steps, raw.connection)
+def filled(notice: Notice, raw: Raw[ZendeskSettings]) -> Filled:
+    return Filled(notice.body, raw.connection.settings.template.steps, raw.connection)
 
 
-def event_type(delivery: Delivery, raw: Raw[ZendeskSettings]) -> str:
+def event_type(notice: Notice, raw: Raw[ZendeskSettings]) -> str:
     """Whether it tells of a ticket or of a comment on one, or says neither in a word that we know."""
-    word = filled(delivery, raw).word()
+    word = filled(notice, raw).word()
     if word == "comment_added":
         return COMMENT_ADDED
     return TRIGGER if word in TICKET.events else UNKNOWN
 
 
-def ticket(delivery: Delivery, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
+def ticket(notice: Notice, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
     """A ticket as the template shows it. A template without status is a thin notice."""
-    here, shown = raw.connection, filled(delivery, raw)
+    here, shown = raw.connection, filled(notice, raw)
     word, remote_id, at = shown.word(), shown.required("ticket"), _time(shown, raw)
     fields = shown.fields(_TICKET_READERS)
     custom = shown.value("custom")
@@ -114,7 +113,7 @@ def ticket(delivery: Delivery, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
     if word in ("deleted", "restored"):
         fields["deleted_at"] = at if word == "deleted" else None
     entity = {
-        **here.identified("ticket", remote_id, url=page(TICKET_LAYOUT, remote_id, here)),
+        **here.identified("ticket", remote_id, url=TICKET_LAYOUT.url(remote_id, here)),
         "number": remote_id,
         **fields,
     }
@@ -130,9 +129,9 @@ def ticket(delivery: Delivery, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
     )
 
 
-def comment(delivery: Delivery, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
+def comment(notice: Notice, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
     """The latest comment on a ticket, where the trigger says that there is a new one."""
-    here, shown = raw.connection, filled(delivery, raw)
+    here, shown = raw.connection, filled(notice, raw)
     remote_id = shown.required("comment")
     fields = shown.fields(_COMMENT_READERS)
     author = shown.person("author")

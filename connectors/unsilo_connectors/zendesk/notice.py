@@ -15,7 +15,7 @@ TRIGGER = "trigger"
 _ACTOR_KINDS: Mapping[str, Kind] = {"system": "system", "bot": "bot", "end_user": "human", "agent": "human"}
 
 
-class Delivery(NamedTuple):
+class Notice(NamedTuple):
     """One body. `detail` is the object as it is now, `event` what happened; a trigger's body has neither."""
 
     kind: str
@@ -42,13 +42,13 @@ class Delivery(NamedTuple):
         return person(inner(self.event, "actor"), here)
 
 
-def decode(raw: Raw[ZendeskSettings]) -> Delivery:
+def decode(raw: Raw[ZendeskSettings]) -> Notice:
     body = read_object(raw.body)
     kind = body.get("type")
     if isinstance(kind, str) and kind.startswith(PREFIX[:-1]):
         kind = PREFIX + kind[len(PREFIX) :]  # the vendor's own list writes some of them with a slash
-        return Delivery(kind, body, inner(body, "detail"), inner(body, "event"))
-    return Delivery(TRIGGER, body, {}, {})
+        return Notice(kind, body, inner(body, "detail"), inner(body, "event"))
+    return Notice(TRIGGER, body, {}, {})
 
 
 def inner(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
