@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from ..contract import Connection, MalformedWebhook
+from ..contract import Connection, Facts, MalformedWebhook
 from ..payloads import pointer
 
 # Labels: "Monitorable Fields" of the webhooks page. Aliases: "Field Names".
@@ -102,7 +102,7 @@ def pointers(names: Iterable[str], wanted: frozenset[str]) -> list[str]:
     return list(found)
 
 
-def facts(fields: Mapping[str, Any], wanted: frozenset[str], connection: Connection[Any]) -> dict[str, Any]:
+def facts(fields: Mapping[str, Any], wanted: frozenset[str], connection: Connection[Any]) -> Facts:
     """The fields of an employee that are told."""
     said: dict[str, Any] = {}
     custom: dict[str, Any] = {}
@@ -113,7 +113,7 @@ def facts(fields: Mapping[str, Any], wanted: frozenset[str], connection: Connect
             said[ours] = value
         elif letters(name) in wanted and not is_private(name):
             custom[name] = value
-    told: dict[str, Any] = {}
+    told: Facts = {}
     for ours, value in said.items():
         if ours in _DATES:
             told[ours] = _day(value)
@@ -126,7 +126,7 @@ def facts(fields: Mapping[str, Any], wanted: frozenset[str], connection: Connect
     return told
 
 
-def _add_status(told: dict[str, Any], said: Mapping[str, Any]) -> None:
+def _add_status(told: Facts, said: Mapping[str, Any]) -> None:
     """`Status` says it; of the kinds of employment only some do, and the others are left out."""
     if "status" in said:
         raw = _text(said["status"], "status")
@@ -138,7 +138,7 @@ def _add_status(told: dict[str, Any], said: Mapping[str, Any]) -> None:
         told["status"] = {"category": category, "raw": raw}
 
 
-def _add_manager(told: dict[str, Any], said: Mapping[str, Any], connection: Connection[Any]) -> None:
+def _add_manager(told: Facts, said: Mapping[str, Any], connection: Connection[Any]) -> None:
     """A reference needs the manager's id; a name or number alone says only that there is one."""
     known = {key: _text(said[key], key) for key in ("manager_id", "manager_name", "manager_other") if key in said}
     remote_id, name = known.get("manager_id"), known.get("manager_name")

@@ -8,7 +8,7 @@ from typing import Any
 from unsilo_schemas.entity import EntityType
 from unsilo_schemas.writer import writer
 
-from ..contract import Event, MalformedWebhook, Raw
+from ..contract import Event, Facts, MalformedWebhook, Raw
 from ..payloads import pointer
 from .change import Change
 from .fields import ABSENT, Field, State, custom, told
@@ -52,7 +52,7 @@ class Layout:
                 followers.setdefault(key, {})[field.name] = field
         return followers
 
-    def _facts(self, change: Change, state: State) -> dict[str, Any]:
+    def _facts(self, change: Change, state: State) -> Facts:
         facts = told(self.fields, state, change)
         facts.update(change.connection.identified(change.kind, change.id, change.company, self._address(change)))
         own = custom(state)
@@ -68,7 +68,7 @@ class Layout:
         host = change.meta.get("host")
         return f"https://{host}/{self.page}/{change.id}" if self.page and type(host) is str else None
 
-    def _difference(self, change: Change, state: State, before: State) -> tuple[list[str], dict[str, Any]]:
+    def _difference(self, change: Change, state: State, before: State) -> tuple[list[str], Facts]:
         """Version 2 sends former values of what changed, version 1 all of them."""
         touched: dict[str, Field] = {}
         for key, value in before.items():
@@ -95,7 +95,7 @@ def _states(change: Change) -> tuple[State, State]:
     return state, before or {}
 
 
-def _custom_before(state: State, before: State) -> dict[str, Any]:
+def _custom_before(state: State, before: State) -> Facts:
     was = custom(before)
     if not isinstance(was, dict):
         return {}

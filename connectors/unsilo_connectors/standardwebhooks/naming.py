@@ -11,12 +11,12 @@ from typing import Any, TypeAlias, get_args, get_origin, get_type_hints
 
 from unsilo_schemas.entity import Actor, ActorRef, CanonicalId, Entity, EntityType, Reference
 
-from ..contract import Connection, MalformedWebhook
+from ..contract import Connection, Facts, MalformedWebhook
 
 Rename: TypeAlias = Callable[[Any, str, Connection[Any]], Any]  # a value of the sender's, and the place where it stands
 
 
-def entity_in_our_terms(entity: Any, kind: EntityType, connection: Connection[Any]) -> dict[str, Any]:
+def entity_in_our_terms(entity: Any, kind: EntityType, connection: Connection[Any]) -> Facts:
     """The fields of an entity, its id from `refs[0]`; MalformedWebhook for what names no object."""
     fields = dict(_object(entity, "entity"))
     identity = _identity(fields, connection)
@@ -27,7 +27,7 @@ def entity_in_our_terms(entity: Any, kind: EntityType, connection: Connection[An
     return {**fields, "id": identity}
 
 
-def previous_in_our_terms(previous: Any, kind: EntityType, connection: Connection[Any]) -> dict[str, Any]:
+def previous_in_our_terms(previous: Any, kind: EntityType, connection: Connection[Any]) -> Facts:
     """Former values by JSON Pointer, renamed where they stand for a whole field that names objects."""
     known = _renames(kind.model)
     return {
@@ -44,7 +44,7 @@ def key(entity: Any, kind: EntityType, connection: Connection[Any]) -> str:
     return _canonical_id(fields.get(kind.key), f"entity.{kind.key}", connection)
 
 
-def actor_in_our_terms(actor: Any, place: str, connection: Connection[Any]) -> dict[str, Any]:
+def actor_in_our_terms(actor: Any, place: str, connection: Connection[Any]) -> Facts:
     """`{id, display_name?, kind?}` as an actor."""
     rest = dict(_object(actor, place))
     remote_id = _text(rest.pop("id", None), place + ".id")
@@ -60,13 +60,13 @@ def _identity(entity: Mapping[str, Any], connection: Connection[Any]) -> str:
     return _derived(refs[0], "entity.refs.0", connection)
 
 
-def _reference(value: Any, place: str, connection: Connection[Any]) -> dict[str, Any]:
+def _reference(value: Any, place: str, connection: Connection[Any]) -> Facts:
     named = _object(value, place)
     rest = {name: text for name, text in named.items() if name not in ("type", "id", "scope")}
     return {**rest, "id": _derived(named, place, connection), "remote_id": named["id"]}
 
 
-def _actor_ref(value: Any, place: str, connection: Connection[Any]) -> dict[str, Any]:
+def _actor_ref(value: Any, place: str, connection: Connection[Any]) -> Facts:
     return {**_object(value, place), "connection": connection.id}
 
 

@@ -137,14 +137,14 @@ def told(
         fields["custom"] = {**fields.get("custom", {}), **custom}
     fields.update(here.identified(layout.remote_type, remote_id, url=layout.url(remote_id, here)), **more)
     return Event(
-        layout.kind[verb],
-        notice.key(here),
-        notice.time(here),
-        fields,
-        changed,
-        previous,
-        complete,
-        notice.actor(here),
+        type=layout.kind[verb],
+        key=notice.key(here),
+        time=notice.time(here),
+        entity=fields,
+        changed=changed,
+        previous=previous,
+        complete=complete,
+        actor=notice.actor(here),
     )
 
 
@@ -166,15 +166,14 @@ def active_verb(before: Any, after: Any, here: Here) -> str:
 
 
 def _category(status: Any, here: Here) -> str:
-    read: Facts | None = STATUS(status, here)
+    read = STATUS(status, here)
     return (read and read["category"]) or ""
 
 
 def _listed(event: Mapping[str, Any], flat: str, nested: str, here: Here) -> list[str]:
     """Tags, as ticket events have them and as the others do."""
     value = event[flat] if flat in event else inner(event, nested).get("tags")
-    found: list[str] | None = named(flat, tags, value, here)
-    return found or []
+    return named(flat, tags, value, here) or []
 
 
 def _unwrapped(value: Any) -> Any:

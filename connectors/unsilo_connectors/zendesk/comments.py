@@ -65,18 +65,18 @@ def _told(
     }
     author = fields.get("author") if verb == "added" else None
     return Event(
-        COMMENT[verb],
-        notice.key(here),
-        notice.time(here),
-        fields,
-        changed,
-        previous,
-        complete,
-        author or notice.actor(here),
+        type=COMMENT[verb],
+        key=notice.key(here),
+        time=notice.time(here),
+        entity=fields,
+        changed=changed,
+        previous=previous,
+        complete=complete,
+        actor=author or notice.actor(here),
     )
 
 
-def _read(comment: Mapping[str, Any], here: Here) -> dict[str, Any]:
+def _read(comment: Mapping[str, Any], here: Here) -> Facts:
     found = read_rows(ROWS, comment, here)
     if "author" in comment:
         found["author"] = person(inner(comment, "author"), here)

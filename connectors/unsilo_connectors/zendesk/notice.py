@@ -29,7 +29,7 @@ class Notice(NamedTuple):
 
     def time(self, here: Here) -> datetime:
         """When it happened."""
-        found: datetime | None = named("time", time, self.body.get("time"), here)
+        found = named("time", time, self.body.get("time"), here)
         if found is None:
             raise MalformedWebhook("time: missing")
         return found
@@ -37,8 +37,7 @@ class Notice(NamedTuple):
     def actor(self, here: Here) -> Facts | None:
         """Who acted: tickets name them in `detail`, conversations in `event`, users and organizations not at all."""
         if "actor_id" in self.detail:
-            found: Facts | None = named("actor_id", actor, self.detail["actor_id"], here)
-            return found
+            return named("actor_id", actor, self.detail["actor_id"], here)
         return person(inner(self.event, "actor"), here)
 
 
@@ -63,7 +62,7 @@ def inner(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 def required(source: Mapping[str, Any], name: str, here: Here) -> str:
     """An id without which there is no event."""
-    found: str | None = named(name, identifier, source.get(name), here)
+    found = named(name, identifier, source.get(name), here)
     if found is None:
         raise MalformedWebhook(f"{name}: missing")
     return found
@@ -74,5 +73,4 @@ def person(source: Mapping[str, Any], here: Here) -> Facts | None:
     said = source.get("type")
     kind = _ACTOR_KINDS.get(said) if isinstance(said, str) else None
     name = named("name", text, source.get("name"), here)
-    found: Facts | None = named("id", lambda value, here: actor(value, here, name, kind), source.get("id"), here)
-    return found
+    return named("id", lambda value, here: actor(value, here, name, kind), source.get("id"), here)

@@ -13,7 +13,7 @@ from .comments import ROWS
 from .layouts import TICKET_LAYOUT
 from .notice import TRIGGER, Notice
 from .settings import ZendeskSettings
-from .values import Here, Reader, actor, identifier, text, time
+from .values import Here, Reader, ValueT, actor, identifier, named, text, time
 
 COMMENT_ADDED = TRIGGER + ".comment_added"
 UNKNOWN = TRIGGER + ".unknown_word"  # declared nowhere: it becomes a dead letter, because a typing error must show
@@ -51,13 +51,14 @@ class Filled:
             found = found[step]
         return found
 
-    def read(self, name: str, reader: Reader) -> Any:
+    def read(self, name: str, reader: Reader[ValueT]) -> ValueT | None:
         """One field in our terms; None where it is absent."""
-        return self.fields({name: reader}).get(name)
+        value = self.value(name)
+        return None if value is _ABSENT else named(name, reader, value, self.here)
 
-    def fields(self, readers: Mapping[str, Reader]) -> dict[str, Any]:
+    def fields(self, readers: Mapping[str, Reader[Any]]) -> Facts:
         """Those of the fields that are there."""
-        found = {}
+        found: Facts = {}
         name = ""
         try:
             for name, reader in readers.items():
@@ -71,7 +72,7 @@ class Filled:
     def required(self, name: str) -> str:
         """An id without which there is no event."""
         found = self.read(name, identifier)
-        if not isinstance(found, str):
+        if found is None:
             raise MalformedWebhook(f"{name}: missing")
         return found
 
@@ -86,8 +87,7 @@ class Filled:
     def person(self, name: str) -> Facts | None:
         """Somebody by id, with their name where the template has it."""
         display_name = self.read(name + "_name", text) or None
-        found: Facts | None = self.read(name, lambda value, here: actor(value, here, display_name))
-        return found
+        return self.read(name, lambda value, here: actor(value, here, display_name))
 
 
 def filled(notice: Notice, raw: Raw[ZendeskSettings]) -> Filled:
@@ -119,11 +119,11 @@ def ticket(notice: Notice, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
     }
     changed = _CHANGED.get(word)
     yield Event(
-        TICKET[word],
-        _key(shown, raw),
-        at,
-        entity,
-        ("/" + changed,) if changed in fields else (),
+        type=TICKET[word],
+        key=_key(shown, raw),
+        time=at,
+        entity=entity,
+        changed=("/" + changed,) if changed in fields else (),
         complete="status" in fields,
         actor=shown.person("actor"),
     )
@@ -143,10 +143,10 @@ def comment(notice: Notice, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
         **fields,
     }
     yield Event(
-        COMMENT["added"],
-        _key(shown, raw),
-        _time(shown, raw),
-        entity,
+        type=COMMENT["added"],
+        key=_key(shown, raw),
+        time=_time(shown, raw),
+        entity=entity,
         complete="body" in fields,
         actor=author or shown.person("actor"),
     )
