@@ -12,6 +12,7 @@ from typing import Any, TypeAlias, get_args, get_origin, get_type_hints
 from unsilo_schemas.entity import Actor, ActorRef, CanonicalId, Entity, EntityType, Reference
 
 from ..contract import Connection, Facts, MalformedWebhook
+from ..payloads import read_text
 
 Rename: TypeAlias = Callable[[Any, str, Connection[Any]], Any]  # a value of the sender's, and the place where it stands
 
@@ -47,7 +48,7 @@ def key(entity: Any, kind: EntityType, connection: Connection[Any]) -> str:
 def actor_in_our_terms(actor: Any, place: str, connection: Connection[Any]) -> Facts:
     """`{id, display_name?, kind?}` as an actor."""
     rest = dict(_object(actor, place))
-    remote_id = _text(rest.pop("id", None), place + ".id")
+    remote_id = read_text(rest.pop("id", None), place + ".id")
     return {**rest, "ref": {"connection": connection.id, "id": remote_id}}
 
 
@@ -77,21 +78,15 @@ def _canonical_id(value: Any, place: str, connection: Connection[Any]) -> str:
 def _derived(named: Mapping[str, Any], place: str, connection: Connection[Any]) -> str:
     scope = named.get("scope", "")
     return connection.entity_id(
-        _text(named.get("type"), place + ".type"),
-        _text(named.get("id"), place + ".id"),
-        scope if scope == "" else _text(scope, place + ".scope"),
+        read_text(named.get("type"), place + ".type"),
+        read_text(named.get("id"), place + ".id"),
+        scope if scope == "" else read_text(scope, place + ".scope"),
     )
 
 
 def _object(value: Any, place: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise MalformedWebhook(f"{place}: not an object")
-    return value
-
-
-def _text(value: Any, place: str) -> str:
-    if not isinstance(value, str) or not value:
-        raise MalformedWebhook(f"{place}: not a text")
     return value
 
 
