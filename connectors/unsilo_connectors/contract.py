@@ -92,6 +92,13 @@ class Connection(Generic[SettingsT]):
             known["url"] = url
         return known
 
+    def identified(self, remote_type: str, remote_id: str, scope: str = "", url: str | None = None) -> Facts:
+        """What an entity of its own begins with: its id, and where it lives."""
+        return {
+            "id": entity_id(self.id, remote_type, remote_id, scope),
+            "refs": [self.ref(remote_type, remote_id, scope, url)],
+        }
+
     def reference(self, remote_type: str, remote_id: str, scope: str = "", name: str | None = None) -> Facts:
         """Another object, mentioned in passing. Not to be changed: all who mention it share it."""
         return _reference(self.id, remote_type, remote_id, scope, name)
@@ -124,7 +131,10 @@ class WebhookRequest(Generic[SettingsT]):
     body: bytes  # as signed: any content coding undone, otherwise the bytes as received
     received_at: datetime  # aware
     url: str = ""  # the public address that the vendor called: some of them sign it
-    method: str = "POST"
+
+    def part(self, body: bytes, headers: Mapping[str, str] | None = None) -> "Raw[SettingsT]":
+        """A record of one part. The request's own headers still have their secrets: give masked ones to store."""
+        return Raw(self.connection, self.headers if headers is None else headers, body, self.received_at)
 
 
 class Raw(NamedTuple, Generic[SettingsT]):
@@ -166,6 +176,10 @@ class Event(NamedTuple):
         """The event's data, for the `writer` of its type's model."""
         facts = {"entity": self.entity, "changed": self.changed, "complete": self.complete}
         return facts if self.previous is None else {**facts, "previous": self.previous}
+
+
+Translate: TypeAlias = Callable[[PayloadT, Raw[SettingsT]], Iterable[Event]]
+"""What the vendor's events of one type mean: none, one or several of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +256,7 @@ class Connector(Generic[SettingsT, PayloadT]):
     decode: Callable[[Raw[SettingsT]], PayloadT]
     aggregate: Callable[[PayloadT, Raw[SettingsT]], str]
     event_type: Callable[[PayloadT, Raw[SettingsT]], str]
-    events: Mapping[str, Callable[[PayloadT, Raw[SettingsT]], Iterable[Event]]]
+    events: Mapping[str, Translate[PayloadT, SettingsT]]
     ignored: frozenset[str] = frozenset()
     secrets: Secrets = field(default_factory=Secrets)
     split: Callable[[WebhookRequest[SettingsT]], Iterable[bytes]] = whole

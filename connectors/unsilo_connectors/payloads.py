@@ -1,4 +1,4 @@
-"""Reading bodies: JSON, forms, and the many ways in which vendors write a moment."""
+"""Reading bodies: JSON, and the many ways in which vendors write a moment. And writing down a place in an entity."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -44,6 +44,22 @@ def read_model(model: type[ModelT], body: bytes) -> ModelT:
         raise MalformedWebhook(describe(error)) from None
 
 
+def read_text(value: Any, place: str) -> str:
+    """A text that says something; MalformedWebhook names the place of anything else."""
+    if isinstance(value, str) and value:
+        return value
+    raise MalformedWebhook(f"{place}: not a text")
+
+
+def read_id(value: Any, place: str) -> str:
+    """An id as text, which vendors write as a number or as a text; MalformedWebhook for anything else."""
+    if type(value) is int:  # not `isinstance`: true is no id
+        return str(value)
+    if isinstance(value, str) and value:
+        return value
+    raise MalformedWebhook(f"{place}: not an id")
+
+
 def describe(error: ValidationError) -> str:
     """What a validation found, by place and kind, without the values it found there."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
@@ -82,6 +98,11 @@ def epoch(seconds: str | float) -> datetime:
     except (ValueError, OverflowError):
         pass
     raise MalformedWebhook("a time that is not in Unix seconds")
+
+
+def pointer(*steps: str) -> str:
+    """A JSON Pointer (RFC 6901)."""
+    return "".join(["/" + step.replace("~", "~0").replace("/", "~1") for step in steps])
 
 
 def _in_utc(time: datetime) -> datetime:

@@ -58,10 +58,7 @@ def unfinished(connector: Connector[Any, Any], case: str) -> Sample:
 def stored(connector: Connector[Any, Any], request: WebhookRequest[Any]) -> list[Raw[Any]]:
     """The raw records that a trusted request leaves behind."""
     headers = masked_headers(request.headers, connector.secrets)
-    return [
-        Raw(request.connection, headers, masked_body(part, connector.secrets), request.received_at)
-        for part in connector.split(request)
-    ]
+    return [request.part(masked_body(part, connector.secrets), headers) for part in connector.split(request)]
 
 
 def translated(connector: Connector[Any, Any], raw: Raw[Any]) -> list[Event]:

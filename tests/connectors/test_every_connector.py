@@ -1,6 +1,7 @@
 """What holds for every connector, because it is one: a new folder gets all of these by existing."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -40,6 +41,11 @@ def test_has_samples_and_a_guide(connector: Connector[Any, Any]) -> None:
     found = samples(connector)
     assert found
     assert (found[0].path.parent.parent / "README.md").is_file()
+
+
+@EACH
+def test_names_its_samples_as_every_other_does(connector: Connector[Any, Any]) -> None:
+    assert not [sample.name for sample in samples(connector) if not re.fullmatch(r"[a-z0-9_]+", sample.name)]
 
 
 @SIGNED_CASES

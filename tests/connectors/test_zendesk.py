@@ -51,7 +51,7 @@ def body_of(name: str) -> dict[str, Any]:
 
 
 def status_change(previous: str, current: str, id: str = "e1") -> dict[str, Any]:
-    body = body_of("ticket-status-open-to-pending")
+    body = body_of("ticket_status_open_to_pending")
     detail = {**body["detail"], "status": current}
     return {**body, "id": id, "detail": detail, "event": {"previous": previous, "current": current}}
 
@@ -89,7 +89,7 @@ def test_takes_five_minutes_and_not_a_second_more(age: timedelta) -> None:
 
 
 def test_gives_one_entity_for_an_id_as_text_and_as_number() -> None:
-    text = body_of("ticket-created")
+    text = body_of("ticket_created")
     number = {**text, "detail": {**text["detail"], "id": int(text["detail"]["id"])}}
     trigger = {"ticket": {"id": int(text["detail"]["id"])}}
     assert entity_of(one(text)).id == entity_of(one(number)).id == entity_of(one(trigger)).id
@@ -98,7 +98,7 @@ def test_gives_one_entity_for_an_id_as_text_and_as_number() -> None:
 
 @pytest.mark.parametrize("id", [True, 1.5, 10**30, [], None, "", "0", 0])
 def test_takes_nothing_else_for_an_id(id: Any) -> None:
-    body = body_of("ticket-created")
+    body = body_of("ticket_created")
     with pytest.raises(MalformedWebhook, match=r"^id: "):
         events({**body, "detail": {**body["detail"], "id": id}})
 
@@ -140,7 +140,7 @@ def test_believes_the_change_rather_than_the_object_beside_it() -> None:
 
 
 def test_keeps_absent_null_and_empty_apart() -> None:
-    body = body_of("ticket-created")
+    body = body_of("ticket_created")
     detail = {"id": "4821", "external_id": "", "subject": None}
     entity = rendered(one({**body, "detail": detail}))["data"]["entity"]
     assert entity["external_id"] == ""
@@ -149,13 +149,13 @@ def test_keeps_absent_null_and_empty_apart() -> None:
 
 
 def test_takes_an_event_type_spelt_with_a_slash_as_in_the_vendors_list() -> None:
-    body = body_of("user-identity-created")
+    body = body_of("user_identity_created")
     slashed = {**body, "type": body["type"].replace("type:", "type/")}
     assert rendered(one(slashed)) == rendered(one(body))
 
 
 def test_links_to_the_object_only_where_the_subdomain_is_known() -> None:
-    body = body_of("ticket-created")
+    body = body_of("ticket_created")
     assert entity_of(one(body)).refs[0].url is None
     assert entity_of(one(body, subdomain="example")).refs[0].url == "https://example.zendesk.com/agent/tickets/4821"
 
@@ -174,9 +174,9 @@ def test_keys_a_trigger_by_its_own_key_before_all_else_and_by_its_bytes_after_al
 
 
 def test_offers_the_call_as_delivery_key() -> None:
-    delivered = raw(body_of("ticket-created"), {INVOCATION: "01A"})
+    delivered = raw(body_of("ticket_created"), {INVOCATION: "01A"})
     assert connector.delivery_key(connector.decode(delivered), delivered) == "01A"
-    unnumbered = raw(body_of("ticket-created"))
+    unnumbered = raw(body_of("ticket_created"))
     assert connector.delivery_key(connector.decode(unnumbered), unnumbered) is None
 
 
@@ -237,7 +237,7 @@ def test_raises_nothing_but_malformed_whatever_stands_wherever(name: str) -> Non
 
 
 def recommended_template() -> str:
-    guide = SAMPLES["trigger-thin"].path.parent.parent / "README.md"
+    guide = SAMPLES["trigger_thin"].path.parent.parent / "README.md"
     (template,) = re.findall(r"```json\n(.*?)```", guide.read_text(encoding="utf-8"), re.DOTALL)
     return str(template)
 

@@ -20,7 +20,7 @@ Told = tuple[dict[str, str], dict[str, Any]]
 def test_the_table_is_the_same_in_whatever_order_and_however_often_events_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    events = list(told("ticket-created", "ticket-assigned", "ticket-tags-changed", "ticket-solved"))
+    events = list(told("ticket_created", "ticket_assigned", "ticket_tags_changed", "ticket_solved"))
     orders = permutations([*events, events[0]])
     tables = [kept(order, tmp_path / str(number), monkeypatch) for number, order in enumerate(orders)]
     assert tables[0]

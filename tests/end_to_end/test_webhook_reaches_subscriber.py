@@ -85,7 +85,7 @@ def descendants(pid: int) -> list[int]:
 def test_a_webhook_reaches_whoever_listens(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     with folder.up():
-        sent = folder.run("send", "helpdesk", "ticket-created")
+        sent = folder.run("send", "helpdesk", "ticket_created")
         assert (sent.returncode, sent.stdout.split()[0]) == (0, "202"), sent.stderr
         (event,) = eventually(folder.events, "the event")
         assert event["type"] == "unsilo.ticket.ticket.created.v1"
@@ -99,7 +99,7 @@ def test_a_webhook_reaches_whoever_listens(tmp_path: Path) -> None:
         eventually(lambda: len(folder.events()) == 2, "the event of the connection that was added")
         assert re.search(r"helpdesk\s+zendesk", folder.run("connections", "list").stdout)
 
-    refused = folder.run("send", "helpdesk", "ticket-created")
+    refused = folder.run("send", "helpdesk", "ticket_created")
     assert refused.returncode == 1
     assert "unsilo up" in refused.stderr
 
@@ -108,7 +108,7 @@ def test_a_webhook_reaches_whoever_listens(tmp_path: Path) -> None:
         for pid in descendants(hub.pid):
             if b"unsilo_services.normalizer" in command_of(pid):
                 os.kill(pid, signal.SIGKILL)
-        assert folder.run("send", "helpdesk", "ticket-created").returncode == 0
+        assert folder.run("send", "helpdesk", "ticket_created").returncode == 0
         assert folder.run("send", "crm", "deal_merged_with_another").returncode == 0
         events = eventually(lambda: found if len(found := folder.events()) > 2 else None, "a third event")
         assert len(events) == 3, "a delivery that was sent again is no new event"

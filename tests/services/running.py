@@ -317,7 +317,7 @@ def facts(message: Message) -> dict[str, str]:
 def ticket(number: int, change: int = 0, status: str = "OPEN") -> bytes:
     """One of our tickets as Zendesk tells of its `change`th change."""
     number += 1000  # Zendesk has no ticket 0
-    body = json.loads(sample("zendesk", "ticket-status-pending-to-open").body)
+    body = json.loads(sample("zendesk", "ticket_status_pending_to_open").body)
     body["id"] = f"{number:08x}-402a-4e8b-a211-{change:012x}"
     body["detail"]["id"] = str(number)
     body["detail"]["subject"] = str(change)

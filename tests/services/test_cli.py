@@ -226,8 +226,8 @@ def test_send_and_tail_go_through_the_running_hub(hub: Hub, unsilo: Unsilo, file
     unsilo(hub, "apply")
     gateway = hub.start_gateway()
     hub.start("normalizer")
-    assert "ticket-created" in unsilo(hub, "send", "helpdesk").out.split()
-    sent = unsilo(hub, "send", "helpdesk", "ticket-created", "--gateway", gateway.url)
+    assert "ticket_created" in unsilo(hub, "send", "helpdesk").out.split()
+    sent = unsilo(hub, "send", "helpdesk", "ticket_created", "--gateway", gateway.url)
     assert (sent.code, sent.out.split()[0]) == (0, "202")
     body = file.with_name("body.json")
     body.write_bytes(ticket(7))
@@ -260,15 +260,15 @@ def tailed(unsilo: Unsilo, hub: Hub, *words: str) -> list[dict[str, Any]]:
 
 @pytest.mark.kafka
 def test_send_says_what_stands_in_its_way(hub: Hub, unsilo: Unsilo, file: Path) -> None:
-    assert "unsilo connections list" in unsilo(hub, "send", "helpdesk", "ticket-created").err
+    assert "unsilo connections list" in unsilo(hub, "send", "helpdesk", "ticket_created").err
     unsilo(hub, "apply")
-    assert "unsilo up" in unsilo(hub, "send", "helpdesk", "ticket-created", "--gateway", "http://127.0.0.1:1").err
+    assert "unsilo up" in unsilo(hub, "send", "helpdesk", "ticket_created", "--gateway", "http://127.0.0.1:1").err
     assert "NOT_SET" in unsilo(hub, "send", "chat", "message").err
     nothing = unsilo(hub, "send", "helpdesk", "no-such-sample")
     assert nothing.code == 1
     assert "neither a file nor" in nothing.err
     refused = hub.start_gateway(SECRET="another")
-    ran = unsilo(hub, "send", "helpdesk", "ticket-created", "--gateway", refused.url)
+    ran = unsilo(hub, "send", "helpdesk", "ticket_created", "--gateway", refused.url)
     assert ran.code == 1
     assert ran.out.startswith("401")
 

@@ -122,7 +122,7 @@ def bury(
 
 def ticket(number: str, kind: str = "ticket.created") -> bytes:
     """Zendesk's word that something happened to a ticket."""
-    body = json.loads(sample("zendesk", "ticket-created").body)
+    body = json.loads(sample("zendesk", "ticket_created").body)
     body["type"] = f"zen:event-type:{kind}"
     body["subject"] = f"zen:ticket:{number}"
     body["detail"]["id"] = number

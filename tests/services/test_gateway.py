@@ -45,7 +45,7 @@ from tests.services.running import (
 pytestmark = pytest.mark.kafka
 
 CANARY = "canary-9f1c2e77"
-TICKET = sample("zendesk", "ticket-created")
+TICKET = sample("zendesk", "ticket_created")
 SLACK = sample("slack", "message")
 
 

@@ -28,7 +28,7 @@ CASES = [
     for sample in samples(connector)
     if sample.answer is None
 ]
-CASE = next(sample for sample in samples(connectors()["zendesk"]) if sample.name == "ticket-created")
+CASE = next(sample for sample in samples(connectors()["zendesk"]) if sample.name == "ticket_created")
 
 
 def stored(connector: Connector[Any, Any], sample: Sample) -> list[RawRecord]:

@@ -31,7 +31,7 @@ from tests.services.running import Hub, Process, caller, eventually, facts, samp
 pytestmark = pytest.mark.kafka
 
 CANARY = "canary-a54ff53a"
-OPEN = sample("zendesk", "ticket-status-pending-to-open")
+OPEN = sample("zendesk", "ticket_status_pending_to_open")
 AT = datetime.now(UTC).replace(microsecond=123_000)  # of today: what is older than its topic keeps is deleted
 
 
@@ -304,7 +304,7 @@ def test_what_is_declared_ignored_is_counted_and_is_nothing_else(
 ) -> None:
     hub, desk = normalizer.hub, name_of(request)
     normalizer.connect(section(desk, "zendesk"))
-    deliver(hub, desk, [sample("zendesk", "ignored-agent-state").body] * 2)
+    deliver(hub, desk, [sample("zendesk", "ignored_agent_state").body] * 2)
     normalizer.handled(desk, 2)
     assert of(desk, hub.events()) == letters(hub, desk) == []
     eventually(lambda: normalizer.metric("unsilo_normalizer_records_total", connection=desk, outcome="ignored") == 2)
@@ -313,7 +313,7 @@ def test_what_is_declared_ignored_is_counted_and_is_nothing_else(
 def test_an_event_too_large_for_its_topic_is_a_letter(normalizer: Normalizer, request: pytest.FixtureRequest) -> None:
     hub, desk = normalizer.hub, name_of(request)
     normalizer.connect(section(desk, "zendesk"))
-    body = json.loads(sample("zendesk", "ticket-created").body)
+    body = json.loads(sample("zendesk", "ticket_created").body)
     body["detail"]["description"] = "x" * (4 * 1024 * 1024 - 64_000)
     large = json.dumps(body).encode()
     body["detail"]["description"] = "x" * (3 * 1024 * 1024)

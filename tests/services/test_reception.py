@@ -28,7 +28,7 @@ from unsilo_services.settings import HubSettings
 from tests.services.running import SECRETS, Hub, eventually, new_address, sample, section, signed
 
 CANARY = "canary-5be0cd19"
-BODY = sample("zendesk", "ticket-created").body
+BODY = sample("zendesk", "ticket_created").body
 Change = Callable[..., Any]
 ODD: dict[str, Connector[Any, Any]] = {}
 

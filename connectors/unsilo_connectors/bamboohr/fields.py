@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from ..contract import Connection, MalformedWebhook
+from ..contract import Connection, Facts, MalformedWebhook
+from ..payloads import pointer
 
 # Labels: "Monitorable Fields" of the webhooks page. Aliases: "Field Names".
 _OURS = {
@@ -97,11 +98,11 @@ def pointers(names: Iterable[str], wanted: frozenset[str]) -> list[str]:
         if ours is not None:
             found[_POINTERS.get(ours, "/" + ours)] = None
         elif letters(name) in wanted and not is_private(name):
-            found["/custom/" + name.replace("~", "~0").replace("/", "~1")] = None
+            found[pointer("custom", name)] = None
     return list(found)
 
 
-def facts(fields: Mapping[str, Any], wanted: frozenset[str], connection: Connection[Any]) -> dict[str, Any]:
+def facts(fields: Mapping[str, Any], wanted: frozenset[str], connection: Connection[Any]) -> Facts:
     """The fields of an employee that are told."""
     said: dict[str, Any] = {}
     custom: dict[str, Any] = {}
@@ -112,7 +113,7 @@ def facts(fields: Mapping[str, Any], wanted: frozenset[str], connection: Connect
             said[ours] = value
         elif letters(name) in wanted and not is_private(name):
             custom[name] = value
-    told: dict[str, Any] = {}
+    told: Facts = {}
     for ours, value in said.items():
         if ours in _DATES:
             told[ours] = _day(value)
@@ -125,7 +126,7 @@ def facts(fields: Mapping[str, Any], wanted: frozenset[str], connection: Connect
     return told
 
 
-def _add_status(told: dict[str, Any], said: Mapping[str, Any]) -> None:
+def _add_status(told: Facts, said: Mapping[str, Any]) -> None:
     """`Status` says it; of the kinds of employment only some do, and the others are left out."""
     if "status" in said:
         raw = _text(said["status"], "status")
@@ -137,13 +138,12 @@ def _add_status(told: dict[str, Any], said: Mapping[str, Any]) -> None:
         told["status"] = {"category": category, "raw": raw}
 
 
-def _add_manager(told: dict[str, Any], said: Mapping[str, Any], connection: Connection[Any]) -> None:
+def _add_manager(told: Facts, said: Mapping[str, Any], connection: Connection[Any]) -> None:
     """A reference needs the manager's id; a name or number alone says only that there is one."""
     known = {key: _text(said[key], key) for key in ("manager_id", "manager_name", "manager_other") if key in said}
     remote_id, name = known.get("manager_id"), known.get("manager_name")
     if remote_id:
-        named = {"name": name} if name else {}
-        told["manager"] = {"id": connection.entity_id("employee", remote_id), "remote_id": remote_id, **named}
+        told["manager"] = connection.reference("employee", remote_id, name=name or None)
     elif known and not any(known.values()):
         told["manager"] = None
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from ..contract import MalformedWebhook
-from ..payloads import epoch, moment
+from ..payloads import epoch, moment, read_id, read_text
 
 SENT_AT = "x-bamboohr-timestamp"
 _BESIDE_FIELDS = frozenset({"id", "action", "timestamp", "changedFields", "fields"})
@@ -36,8 +36,8 @@ def notice(body: dict[str, Any], headers: Mapping[str, str]) -> Notice:
     employee = data.get("employeeId")
     return Notice(
         type=kind,
-        employee=None if employee is None else _id(employee, "data.employeeId"),
-        company=_id(data["companyId"], "data.companyId") if data.get("companyId") is not None else "",
+        employee=None if employee is None else read_id(employee, "data.employeeId"),
+        company=read_id(data["companyId"], "data.companyId") if data.get("companyId") is not None else "",
         stamp=_stamp(body.get("timestamp"), headers),
         changed=_changed(data.get("changedFields")),
         fields={},
@@ -57,12 +57,10 @@ def _with_fields(employees: Any, headers: Mapping[str, str]) -> Notice:
     key, entry = named[0]
     if not isinstance(entry, dict):
         raise MalformedWebhook("employees.0: not an object")
-    action = entry.get("action") or "updated"  # older bodies say neither action nor timestamp
-    if not isinstance(action, str):
-        raise MalformedWebhook("employees.0.action: not a text")
+    action = read_text(entry.get("action") or "updated", "employees.0.action")  # older bodies say no action, no time
     return Notice(
         type="employee_with_fields." + action.lower(),
-        employee=_id(entry.get("id", key), "employees.0.id"),
+        employee=read_id(entry.get("id", key), "employees.0.id"),
         company="",
         stamp=_stamp(entry.get("timestamp"), headers),
         changed=_changed(entry.get("changedFields")),
@@ -87,7 +85,7 @@ def _changed(names: Any) -> list[str]:
     values = list(names.values()) if isinstance(names, dict) else names
     if not isinstance(values, list):
         raise MalformedWebhook("changedFields: not a list")
-    return [_id(name, "changedFields") for name in values]  # ids where a field is not among those posted
+    return [read_id(name, "changedFields") for name in values]  # ids where a field is not among those posted
 
 
 def _stamp(given: Any, headers: Mapping[str, str]) -> str:
@@ -96,11 +94,3 @@ def _stamp(given: Any, headers: Mapping[str, str]) -> str:
     if not isinstance(given, str) or not given:
         raise MalformedWebhook("timestamp: not a time")
     return given
-
-
-def _id(value: Any, place: str) -> str:
-    if isinstance(value, str) and value:
-        return value
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    raise MalformedWebhook(f"{place}: not an id")

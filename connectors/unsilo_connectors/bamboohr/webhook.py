@@ -116,8 +116,7 @@ def translate(said: Notice, raw: Incoming) -> Iterable[Event]:
         told["deleted_at"] = said.time
     if "/manager" in changed:
         verb = "manager_changed"
-    told["id"] = connection.entity_id("employee", said.employee)
-    told["refs"] = [connection.ref("employee", said.employee, url=_address(raw.headers, said.employee))]
+    told.update(connection.identified("employee", said.employee, url=_address(raw.headers, said.employee)))
     yield Event(
         type=EMPLOYEE[verb],
         key="/".join((said.company, said.employee, said.type, said.stamp, ",".join(sorted(said.changed)))),

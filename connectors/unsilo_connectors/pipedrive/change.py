@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from ..contract import Connection, Facts, MalformedWebhook
-from ..payloads import epoch, moment
+from ..payloads import epoch, moment, read_id, read_text
 
 _V1_ACTIONS = {"added": "create", "updated": "change", "merged": "change", "deleted": "delete"}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -77,8 +77,8 @@ def changed_object(body: dict[str, Any], connection: Connection[Any]) -> Change:
     if not isinstance(meta, dict):
         raise MalformedWebhook("meta: not an object")
     v2 = "entity" in meta
-    action = _name(meta.get("action"), "meta.action")
-    kind = _name(meta.get("entity" if v2 else "object"), "meta.entity or meta.object")
+    action = read_text(meta.get("action"), "meta.action")
+    kind = read_text(meta.get("entity" if v2 else "object"), "meta.entity or meta.object")
     current, previous = _only(body.get("data" if v2 else "current")), _only(body.get("previous"))
     deleted = action in ("delete", "deleted")
     return Change(
@@ -96,21 +96,9 @@ def changed_object(body: dict[str, Any], connection: Connection[Any]) -> Change:
 
 def text_id(value: Any, place: str) -> str:
     """An id as text; version 1 sometimes wraps it with the object's name, as its API does."""
-    if type(value) is dict:
-        value = value.get("value")
-    if type(value) is int:
-        return str(value)
-    if type(value) is str and value:
-        return value
-    raise MalformedWebhook(f"{place}: not an id")
+    return read_id(value.get("value") if type(value) is dict else value, place)
 
 
 def _only(value: Any) -> Any:
     """Version 1 puts the state of a user into a list of one ("Guide for Webhooks")."""
     return value[0] if isinstance(value, list) and len(value) == 1 else value
-
-
-def _name(value: Any, place: str) -> str:
-    if not isinstance(value, str) or not value:
-        raise MalformedWebhook(f"{place}: not a name")
-    return value

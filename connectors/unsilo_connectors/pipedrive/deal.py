@@ -8,7 +8,7 @@ from unsilo_schemas.opportunity import OPPORTUNITY
 from ..contract import MalformedWebhook
 from .change import Change
 from .fields import ABSENT, TIMES, Field, State, day, instant_text, labels, money, owner, reference
-from .mapping import Mapping, ordinary
+from .layout import Layout, ordinary
 
 _CLOSED = {"won": "won_time", "lost": "lost_time"}
 _STATUSES = ("open", "won", "lost")
@@ -58,7 +58,7 @@ def _verbs(change: Change, state: State, before: State) -> Iterable[str]:
         yield "stage_changed"
 
 
-deal = Mapping(
+deal = Layout(
     OPPORTUNITY,
     (
         *TIMES,

@@ -11,7 +11,7 @@ from ..contract import MalformedWebhook
 from ..payloads import moment
 from .change import Change
 from .fields import ABSENT, TIMES, Field, State, day, owner
-from .mapping import Mapping
+from .layout import Layout
 
 _VERBS = {"create": "recorded", "change": "updated", "delete": "deleted"}
 _KINDS = {  # the types that every company starts with; it may add others
@@ -98,7 +98,7 @@ def _note_verbs(change: Change, state: State, before: State) -> Iterable[str]:
     yield _VERBS[change.action]
 
 
-activity = Mapping(
+activity = Layout(
     ENGAGEMENT,
     (
         *TIMES,
@@ -115,7 +115,7 @@ activity = Mapping(
     ),
     _activity_verbs,
 )
-note = Mapping(
+note = Layout(
     ENGAGEMENT,
     (
         *TIMES,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
-from ..contract import MalformedWebhook
+from ..contract import Facts, MalformedWebhook
 from .change import Change, text_id
 
 ABSENT: Final = object()
@@ -90,7 +90,7 @@ TIMES = (
 )
 
 
-def told(fields: Iterable[Field], state: State, change: Change) -> dict[str, Any]:
+def told(fields: Iterable[Field], state: State, change: Change) -> Facts:
     """What a state says of some of our fields, without those that it does not touch."""
     facts = {}
     for name, keys, convert in fields:
@@ -134,7 +134,7 @@ def instant_text(value: Any) -> Any:
     return text if text[-1] == "Z" or text[-6] in "+-" else text + "Z"
 
 
-def _point(value: Any, place: str) -> dict[str, Any]:
+def _point(value: Any, place: str) -> Facts:
     if not isinstance(value, dict):
         raise MalformedWebhook(f"{place}: not objects with a value")
     point = {"value": value["value"]}

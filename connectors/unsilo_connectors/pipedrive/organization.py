@@ -7,7 +7,7 @@ from unsilo_schemas.account import ACCOUNT
 
 from .change import Change
 from .fields import TIMES, Field, State, labels, money, owner
-from .mapping import Mapping, ordinary
+from .layout import Layout, ordinary
 
 
 def _address(address: Any, state: State, change: Change) -> Any:
@@ -27,7 +27,7 @@ def _verbs(change: Change, state: State, before: State) -> Iterable[str]:
         yield "owner_changed"
 
 
-organization = Mapping(
+organization = Layout(
     ACCOUNT,
     (
         *TIMES,

@@ -6,7 +6,7 @@ from unsilo_schemas.contact import CONTACT
 
 from .change import Change
 from .fields import TIMES, Field, State, labels, owner, points, reference
-from .mapping import Mapping, ordinary
+from .layout import Layout, ordinary
 
 
 def _verbs(change: Change, state: State, before: State) -> Iterable[str]:
@@ -15,7 +15,7 @@ def _verbs(change: Change, state: State, before: State) -> Iterable[str]:
         yield "restored"
 
 
-person = Mapping(
+person = Layout(
     CONTACT,
     (
         *TIMES,

@@ -7,7 +7,7 @@ from unsilo_schemas.user import USER
 
 from .change import Change
 from .fields import TIMES, Field, State
-from .mapping import Mapping, ordinary
+from .layout import Layout, ordinary
 
 
 def _single(name: str, key: str) -> Field:
@@ -23,7 +23,7 @@ def _verbs(change: Change, state: State, before: State) -> Iterable[str]:
         yield "deactivated"
 
 
-user = Mapping(
+user = Layout(
     USER,
     (
         *TIMES,

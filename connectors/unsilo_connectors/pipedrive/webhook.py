@@ -16,7 +16,7 @@ from .person import person
 from .user import user
 
 _ACTIONS = ("create", "change", "delete")
-_MAPPED = {
+_LAYOUTS = {
     "activity": activity,
     "deal": deal,
     "note": note,
@@ -91,6 +91,6 @@ connector = Connector[PipedriveSettings, Change](
     decode=decode,
     aggregate=aggregate,
     event_type=event_type,
-    events={f"{action}.{kind}": mapping for kind, mapping in _MAPPED.items() for action in _ACTIONS},
+    events={f"{action}.{kind}": layout for kind, layout in _LAYOUTS.items() for action in _ACTIONS},
     ignored=frozenset(f"{action}.{kind}" for kind in _IGNORED for action in _ACTIONS),
 )

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from ..contract import Connection, MalformedWebhook, Raw
-from ..payloads import epoch, read_object
+from ..payloads import epoch, read_object, read_text
 from .settings import SlackSettings
 
 Part = Mapping[str, Any]
@@ -95,10 +95,7 @@ def part(of: Part, name: str) -> Part:
 
 def text(of: Part, name: str) -> str:
     """A text that must be there and say something."""
-    value = of.get(name)
-    if not isinstance(value, str) or not value:
-        raise MalformedWebhook(f"{name}: not a text")
-    return value
+    return read_text(of.get(name), name)
 
 
 def nullable_text(of: Part, name: str) -> str | None:

@@ -112,10 +112,8 @@ def _deletion(callback: Callback, raw: Raw[SlackSettings], message: Part, before
 def _placed(message: Part, channel: str, connection: Connection[SlackSettings]) -> tuple[EntityType, Facts]:
     """Which message it is, and where in which thread. The first of a thread has its own `ts` as `thread_ts`."""
     ts = text(message, "ts")
-    own = message_id(connection, channel, ts)
-    known: Facts = {
-        "id": own,
-        "refs": [connection.ref("message", ts, channel)],
+    known = {
+        **connection.identified("message", ts, channel),
         "space": space_id(connection, channel),
         "remote_created_at": moment(ts),
     }
@@ -123,7 +121,7 @@ def _placed(message: Part, channel: str, connection: Connection[SlackSettings]) 
     if not thread:
         return POST, known
     if thread == ts:
-        known["thread"] = own
+        known["thread"] = known["id"]
         return POST, known
     known["thread"] = known["in_reply_to"] = message_id(connection, channel, thread)
     return REPLY, known

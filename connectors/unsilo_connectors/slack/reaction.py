@@ -28,8 +28,7 @@ def _event(callback: Callback, raw: Raw[SlackSettings], verb: str) -> Event:
     who = connection.actor(user)
     moved = {"remote_created_at": when} if verb == "added" else {"deleted_at": when}
     reaction: Facts = {
-        "id": connection.entity_id("reaction", remote_id, channel),
-        "refs": [connection.ref("reaction", remote_id, channel)],
+        **connection.identified("reaction", remote_id, channel),
         "space": space_id(connection, channel),
         "target": message_id(connection, channel, ts),
         "actor": who,

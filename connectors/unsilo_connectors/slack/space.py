@@ -1,15 +1,13 @@
 """Channels become social.space, and who comes and goes becomes social.membership."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from unsilo_schemas.space import MEMBERSHIP, SPACE
 
-from ..contract import Connection, Event, Facts, Raw
+from ..contract import Connection, Event, Facts, Raw, Translate
 from .callback import Callback, Part, first_text, happened_at, nullable_text, part, seconds, space_id, text
 from .settings import SlackSettings
-
-Mapping = Callable[[Callback, Raw[SlackSettings]], Iterable[Event]]
 
 PRIVATE = {"visibility": "private"}  # what a `group_...` event says by its name: they are the private channels' twins
 
@@ -24,7 +22,7 @@ def created(callback: Callback, raw: Raw[SlackSettings]) -> Iterable[Event]:
     return (Event(SPACE["created"], callback.id, happened_at(callback), known, actor=who),)
 
 
-def renamed(**told: Any) -> Mapping:
+def renamed(**told: Any) -> Translate[Callback, SlackSettings]:
     """Another name. Slack does not say which it was before."""
 
     def translate(callback: Callback, raw: Raw[SlackSettings]) -> Iterable[Event]:
@@ -34,23 +32,24 @@ def renamed(**told: Any) -> Mapping:
     return translate
 
 
-def changed(verb: str, field: str, **told: Any) -> Mapping:
+def changed(verb: str, field: str, **told: Any) -> Translate[Callback, SlackSettings]:
     """An event whose name says it all: besides the channel's id it carries at most who did it."""
 
     def translate(callback: Callback, raw: Raw[SlackSettings]) -> Iterable[Event]:
-        known = {**_identified(text(callback.event, "channel"), raw.connection), **told}
+        known = {**raw.connection.identified("channel", text(callback.event, "channel")), **told}
         who = _doer(callback.event, raw.connection)
         return (Event(SPACE[verb], callback.id, happened_at(callback), known, ("/" + field,), actor=who),)
 
     return translate
 
 
-def deleted(**told: Any) -> Mapping:
+def deleted(**told: Any) -> Translate[Callback, SlackSettings]:
     """A channel that is gone, with all that was said in it."""
 
     def translate(callback: Callback, raw: Raw[SlackSettings]) -> Iterable[Event]:
         when = happened_at(callback)
-        known = {**_identified(text(callback.event, "channel"), raw.connection), **told, "deleted_at": when}
+        channel = raw.connection.identified("channel", text(callback.event, "channel"))
+        known = {**channel, **told, "deleted_at": when}
         who = _doer(callback.event, raw.connection)
         return (Event(SPACE["deleted"], callback.id, when, known, ("/deleted_at",), actor=who),)
 
@@ -60,7 +59,7 @@ def deleted(**told: Any) -> Mapping:
 def unshared(callback: Callback, raw: Raw[SlackSettings]) -> Iterable[Event]:
     """One outside workspace less; `is_ext_shared` says whether others remain."""
     event = callback.event
-    known = _identified(text(event, "channel"), raw.connection)
+    known = raw.connection.identified("channel", text(event, "channel"))
     if isinstance(shared := event.get("is_ext_shared"), bool):
         known["external"] = shared
     changes = ("/external",) if shared is False else ()
@@ -89,8 +88,7 @@ def _membership(
     """A membership has no id at Slack: the user's, in that channel, is one."""
     channel, user = text(event, "channel"), text(event, "user")
     return {
-        "id": connection.entity_id("member", user, channel),
-        "refs": [connection.ref("member", user, channel)],
+        **connection.identified("member", user, channel),
         "space": space_id(connection, channel),
         "member": connection.actor(user),
         "state": state,
@@ -98,12 +96,8 @@ def _membership(
     }
 
 
-def _identified(channel: str, connection: Connection[SlackSettings]) -> Facts:
-    return {"id": space_id(connection, channel), "refs": [connection.ref("channel", channel)]}
-
-
 def _described(channel: Part, connection: Connection[SlackSettings]) -> Facts:
-    known = _identified(text(channel, "id"), connection)
+    known = connection.identified("channel", text(channel, "id"))
     if "name" in channel:
         known["name"] = nullable_text(channel, "name")
     known["kind"] = "group_direct" if channel.get("is_mpim") is True else "channel"

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from unsilo_schemas.user import USER
 
 from ..contract import Event, Facts, Raw
-from .callback import SLACKBOT, Callback, Part, first_text, happened_at, nullable_text, part, seconds, text, user_id
+from .callback import SLACKBOT, Callback, Part, first_text, happened_at, nullable_text, part, seconds, text
 from .settings import SlackSettings
 
 _NAMES = (("first_name", "given_name"), ("last_name", "family_name"))
@@ -35,8 +35,7 @@ def _user(callback: Callback, raw: Raw[SlackSettings]) -> Facts:
     user = part(callback.event, "user")
     remote_id = text(user, "id")
     known: Facts = {
-        "id": user_id(raw.connection, remote_id),
-        "refs": [raw.connection.ref("user", remote_id)],
+        **raw.connection.identified("user", remote_id),
         **{ours: nullable_text(user, theirs) for theirs, ours in _TEXTS if theirs in user},
     }
     if isinstance(deleted := user.get("deleted"), bool):

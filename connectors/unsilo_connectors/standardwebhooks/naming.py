@@ -7,29 +7,30 @@ an actor it writes the object's own type and id, and the hub puts its terms in t
 from collections.abc import Callable, Mapping
 from functools import cache
 from types import NoneType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, TypeAlias, get_args, get_origin, get_type_hints
 
 from unsilo_schemas.entity import Actor, ActorRef, CanonicalId, Entity, EntityType, Reference
 
-from ..contract import Connection, MalformedWebhook
+from ..contract import Connection, Facts, MalformedWebhook
+from ..payloads import read_text
 
-Translate = Callable[[Any, str, Connection[Any]], Any]
+Rename: TypeAlias = Callable[[Any, str, Connection[Any]], Any]  # a value of the sender's, and the place where it stands
 
 
-def entity_in_our_terms(entity: Any, kind: EntityType, connection: Connection[Any]) -> dict[str, Any]:
+def entity_in_our_terms(entity: Any, kind: EntityType, connection: Connection[Any]) -> Facts:
     """The fields of an entity, its id from `refs[0]`; MalformedWebhook for what names no object."""
     fields = dict(_object(entity, "entity"))
     identity = _identity(fields, connection)
     fields["refs"] = [{**ref, "system": connection.system, "connection": connection.id} for ref in fields["refs"]]
-    for name, translate in _translations(kind.model).items():
+    for name, rename in _renames(kind.model).items():
         if name in fields:
-            fields[name] = translate(fields[name], f"entity.{name}", connection)
+            fields[name] = rename(fields[name], f"entity.{name}", connection)
     return {**fields, "id": identity}
 
 
-def previous_in_our_terms(previous: Any, kind: EntityType, connection: Connection[Any]) -> dict[str, Any]:
-    """Former values by JSON Pointer, translated where they stand for a whole field that names objects."""
-    known = _translations(kind.model)
+def previous_in_our_terms(previous: Any, kind: EntityType, connection: Connection[Any]) -> Facts:
+    """Former values by JSON Pointer, renamed where they stand for a whole field that names objects."""
+    known = _renames(kind.model)
     return {
         pointer: known[pointer[1:]](value, f"previous.{pointer}", connection) if pointer[1:] in known else value
         for pointer, value in _object(previous, "previous").items()
@@ -44,10 +45,10 @@ def key(entity: Any, kind: EntityType, connection: Connection[Any]) -> str:
     return _canonical_id(fields.get(kind.key), f"entity.{kind.key}", connection)
 
 
-def actor_in_our_terms(actor: Any, place: str, connection: Connection[Any]) -> dict[str, Any]:
+def actor_in_our_terms(actor: Any, place: str, connection: Connection[Any]) -> Facts:
     """`{id, display_name?, kind?}` as an actor."""
     rest = dict(_object(actor, place))
-    remote_id = _text(rest.pop("id", None), place + ".id")
+    remote_id = read_text(rest.pop("id", None), place + ".id")
     return {**rest, "ref": {"connection": connection.id, "id": remote_id}}
 
 
@@ -60,13 +61,13 @@ def _identity(entity: Mapping[str, Any], connection: Connection[Any]) -> str:
     return _derived(refs[0], "entity.refs.0", connection)
 
 
-def _reference(value: Any, place: str, connection: Connection[Any]) -> dict[str, Any]:
+def _reference(value: Any, place: str, connection: Connection[Any]) -> Facts:
     named = _object(value, place)
     rest = {name: text for name, text in named.items() if name not in ("type", "id", "scope")}
     return {**rest, "id": _derived(named, place, connection), "remote_id": named["id"]}
 
 
-def _actor_ref(value: Any, place: str, connection: Connection[Any]) -> dict[str, Any]:
+def _actor_ref(value: Any, place: str, connection: Connection[Any]) -> Facts:
     return {**_object(value, place), "connection": connection.id}
 
 
@@ -77,9 +78,9 @@ def _canonical_id(value: Any, place: str, connection: Connection[Any]) -> str:
 def _derived(named: Mapping[str, Any], place: str, connection: Connection[Any]) -> str:
     scope = named.get("scope", "")
     return connection.entity_id(
-        _text(named.get("type"), place + ".type"),
-        _text(named.get("id"), place + ".id"),
-        scope if scope == "" else _text(scope, place + ".scope"),
+        read_text(named.get("type"), place + ".type"),
+        read_text(named.get("id"), place + ".id"),
+        scope if scope == "" else read_text(scope, place + ".scope"),
     )
 
 
@@ -89,13 +90,7 @@ def _object(value: Any, place: str) -> Mapping[str, Any]:
     return value
 
 
-def _text(value: Any, place: str) -> str:
-    if not isinstance(value, str) or not value:
-        raise MalformedWebhook(f"{place}: not a text")
-    return value
-
-
-_NAMING: tuple[tuple[Any, Translate], ...] = (
+_NAMING: tuple[tuple[Any, Rename], ...] = (
     (Reference, _reference),
     (Actor, actor_in_our_terms),
     (ActorRef, _actor_ref),
@@ -104,15 +99,15 @@ _NAMING: tuple[tuple[Any, Translate], ...] = (
 
 
 @cache
-def _translations(model: type[Entity]) -> Mapping[str, Translate]:
-    """The fields of an entity that name objects, and how each is translated."""
+def _renames(model: type[Entity]) -> Mapping[str, Rename]:
+    """The fields of an entity that name objects, and how each is renamed."""
     found = {}
     for name, hint in get_type_hints(model, include_extras=True).items():
         inner = next((arm for arm in _arms(hint) if arm is not NoneType), hint)
         many = get_origin(inner) is list
-        translate = next((how for what, how in _NAMING if what == (get_args(inner)[0] if many else inner)), None)
-        if translate is not None and name != "id":
-            found[name] = _nullable(_each(translate) if many else translate)
+        rename = next((how for what, how in _NAMING if what == (get_args(inner)[0] if many else inner)), None)
+        if rename is not None and name != "id":
+            found[name] = _nullable(_each(rename) if many else rename)
     return found
 
 
@@ -121,14 +116,14 @@ def _arms(hint: Any) -> tuple[Any, ...]:
     return arms if NoneType in arms else ()
 
 
-def _nullable(translate: Translate) -> Translate:
-    return lambda value, place, connection: None if value is None else translate(value, place, connection)
+def _nullable(rename: Rename) -> Rename:
+    return lambda value, place, connection: None if value is None else rename(value, place, connection)
 
 
-def _each(translate: Translate) -> Translate:
+def _each(rename: Rename) -> Rename:
     def each(values: Any, place: str, connection: Connection[Any]) -> list[Any]:
         if not isinstance(values, list):
             raise MalformedWebhook(f"{place}: not a list")
-        return [translate(value, f"{place}.{number}", connection) for number, value in enumerate(values)]
+        return [rename(value, f"{place}.{number}", connection) for number, value in enumerate(values)]
 
     return each

@@ -20,7 +20,7 @@ from ..contract import (
     UnusableSecret,
     WebhookRequest,
 )
-from ..payloads import moment, read_object
+from ..payloads import moment, read_object, read_text
 from .actions import ACTIONS
 from .naming import actor_in_our_terms, entity_in_our_terms, key, previous_in_our_terms
 from .settings import StandardWebhooksSettings
@@ -67,14 +67,12 @@ def sign(body: bytes, settings: StandardWebhooksSettings, at: datetime) -> Mappi
 def decode(raw: Incoming) -> Message:
     """`{type, timestamp, data}`, and the id from the header."""
     body = read_object(raw.body)
-    kind, time, message_id = body.get("type"), body.get("timestamp"), delivery_id(raw.headers)
+    kind, message_id = body.get("type"), delivery_id(raw.headers)
     if not message_id:
         raise MalformedWebhook("webhook-id: missing")
     if not isinstance(kind, str) or kind in (MAPPED, IGNORED):
         raise MalformedWebhook("type: not an event type")
-    if not isinstance(time, str):
-        raise MalformedWebhook("timestamp: not a text")
-    return Message(message_id, kind, moment(time), body.get("data"))
+    return Message(message_id, kind, moment(read_text(body.get("timestamp"), "timestamp")), body.get("data"))
 
 
 def aggregate(message: Message, raw: Incoming) -> str:

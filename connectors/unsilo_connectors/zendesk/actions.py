@@ -22,8 +22,8 @@ from ..actions import (
     json_call,
     retry_after,
 )
-from .changes import page
-from .layouts import TICKET_LAYOUT, pointer
+from ..payloads import pointer
+from .layouts import TICKET_LAYOUT
 from .values import Here
 
 Object: TypeAlias = Mapping[str, Any]
@@ -117,7 +117,7 @@ ACTIONS = {
 
 def _commented(audit: Object, ticket: str, here: Here) -> Sequence[Written]:
     """The comment, and the ticket with the fields that changed along with it."""
-    url = page(TICKET_LAYOUT, ticket, here)
+    url = TICKET_LAYOUT.url(ticket, here)
     return (
         Written("comment", _comment(audit)),
         Written("ticket", ticket, url=url, fields=_touched(audit)),
@@ -126,7 +126,7 @@ def _commented(audit: Object, ticket: str, here: Here) -> Sequence[Written]:
 
 def _ticketed(ticket: str, audit: Object | None, here: Here) -> Sequence[Written]:
     """The ticket, and the comment that is its description."""
-    new = Written("ticket", ticket, url=page(TICKET_LAYOUT, ticket, here))
+    new = Written("ticket", ticket, url=TICKET_LAYOUT.url(ticket, here))
     return (new,) if audit is None else (new, Written("comment", _comment(audit)))
 
 

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from ..contract import Event, Facts, Raw
-from .delivery import Delivery, inner, required
-from .layouts import STATUS, Layout, pointer
+from ..contract import Event, Facts, Raw, Translate
+from ..payloads import pointer
+from .layouts import STATUS, Layout
+from .notice import Notice, inner, required
 from .settings import ZendeskSettings
 from .values import Here, flag, identifier, named, tags
 
-Translate: TypeAlias = Callable[[Delivery, Raw[ZendeskSettings]], Iterable[Event]]
 Verb: TypeAlias = Callable[[Any, Any, Here], str]  # from Zendesk's values before and after
 
 _LIVE = frozenset({"new", "open", "waiting_on_requester", "on_hold"})
@@ -17,21 +17,21 @@ _DONE = frozenset({"resolved", "closed"})
 _ADDRESSES = {"email": ("/emails",), "phone_number": ("/phones",)}
 
 
-def whole(layout: Layout, verb: str, complete: bool = True) -> Translate:
+def whole(layout: Layout, verb: str, complete: bool = True) -> Translate[Notice, ZendeskSettings]:
     """An event that the object alone tells."""
 
-    def translate(delivery: Delivery, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
-        yield told(layout, verb, delivery, raw, delivery.detail, complete=complete)
+    def translate(notice: Notice, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
+        yield told(layout, verb, notice, raw, notice.detail, complete=complete)
 
     return translate
 
 
-def change(layout: Layout, name: str, verb: Verb | None = None) -> Translate:
+def change(layout: Layout, name: str, verb: Verb | None = None) -> Translate[Notice, ZendeskSettings]:
     """One field changed, told as `current` and `previous`. Without `current`, the object has the new value."""
     targets = layout.targets(name)
 
-    def translate(delivery: Delivery, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
-        here, event, source = raw.connection, delivery.event, delivery.detail
+    def translate(notice: Notice, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
+        here, event, source = raw.connection, notice.event, notice.detail
         if "current" in event:
             source = {**source, name: event["current"]}
         previous = None
@@ -42,77 +42,77 @@ def change(layout: Layout, name: str, verb: Verb | None = None) -> Translate:
             previous = {path: value for path, value in previous.items() if value != now[path]}
         changed = tuple(targets) if previous is None else tuple(previous)
         said = "updated" if verb is None else verb(event.get("previous"), source.get(name), here)
-        yield told(layout, said, delivery, raw, source, changed, previous, complete=name in source)
+        yield told(layout, said, notice, raw, source, changed, previous, complete=name in source)
 
     return translate
 
 
-def custom_field(layout: Layout) -> Translate:
+def custom_field(layout: Layout) -> Translate[Notice, ZendeskSettings]:
     """A field that the account defined. Tickets wrap its value, and name it `custom_field`; others do neither."""
 
-    def translate(delivery: Delivery, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
-        event = delivery.event
+    def translate(notice: Notice, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
+        event = notice.event
         field = required(inner(event, "custom_field") or inner(event, "field"), "id", raw.connection)
         path = pointer("custom", field)
         custom = {field: _unwrapped(event["current"])} if "current" in event else {}
         previous = {path: _unwrapped(event["previous"])} if "previous" in event else None
         complete = "current" in event
-        yield told(layout, "updated", delivery, raw, delivery.detail, (path,), previous, complete, custom=custom)
+        yield told(layout, "updated", notice, raw, notice.detail, (path,), previous, complete, custom=custom)
 
     return translate
 
 
-def tagged(layout: Layout) -> Translate:
+def tagged(layout: Layout) -> Translate[Notice, ZendeskSettings]:
     """Tags came and went. Only tickets show all of them; elsewhere the record is worth asking for."""
 
-    def translate(delivery: Delivery, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
-        here, event, detail = raw.connection, delivery.event, delivery.detail
+    def translate(notice: Notice, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
+        here, event, detail = raw.connection, notice.event, notice.detail
         came, went = _listed(event, "tags_added", "added", here), _listed(event, "tags_removed", "removed", here)
         previous: Facts | None = None
         if "tags" in detail and (came or went):
             now, new = named("tags", tags, detail["tags"], here) or [], set(came)
             previous = {"/tags": [*(tag for tag in now if tag not in new), *went]}
-        yield told(layout, "updated", delivery, raw, detail, ("/tags",), previous, complete="tags" in detail)
+        yield told(layout, "updated", notice, raw, detail, ("/tags",), previous, complete="tags" in detail)
 
     return translate
 
 
-def deleted(layout: Layout) -> Translate:
-    def translate(delivery: Delivery, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
-        at = delivery.time(raw.connection)
-        yield told(layout, "deleted", delivery, raw, delivery.detail, ("/deleted_at",), deleted_at=at)
+def deleted(layout: Layout) -> Translate[Notice, ZendeskSettings]:
+    def translate(notice: Notice, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
+        at = notice.time(raw.connection)
+        yield told(layout, "deleted", notice, raw, notice.detail, ("/deleted_at",), deleted_at=at)
 
     return translate
 
 
-def restored(layout: Layout) -> Translate:
-    def translate(delivery: Delivery, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
-        yield told(layout, "restored", delivery, raw, delivery.detail, ("/deleted_at",), deleted_at=None)
+def restored(layout: Layout) -> Translate[Notice, ZendeskSettings]:
+    def translate(notice: Notice, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
+        yield told(layout, "restored", notice, raw, notice.detail, ("/deleted_at",), deleted_at=None)
 
     return translate
 
 
-def merged(layout: Layout) -> Translate:
+def merged(layout: Layout) -> Translate[Notice, ZendeskSettings]:
     """The object went into another one, which only the event names."""
 
-    def translate(delivery: Delivery, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
-        source = delivery.detail
-        if "target_ticket_id" in delivery.event:
-            source = {**source, "target_ticket_id": delivery.event["target_ticket_id"]}
-        yield told(layout, "merged", delivery, raw, source, ("/merged_into",))
+    def translate(notice: Notice, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
+        source = notice.detail
+        if "target_ticket_id" in notice.event:
+            source = {**source, "target_ticket_id": notice.event["target_ticket_id"]}
+        yield told(layout, "merged", notice, raw, source, ("/merged_into",))
 
     return translate
 
 
-def identity(layout: Layout) -> Translate:
+def identity(layout: Layout) -> Translate[Notice, ZendeskSettings]:
     """A user won, changed or lost an address; which ones there are now, the event does not say."""
 
-    def translate(delivery: Delivery, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
-        event = delivery.event
+    def translate(notice: Notice, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
+        event = notice.event
         of = inner(event, "identity") or inner(event, "current") or inner(event, "previous")
         kind = of.get("type")
         changed = _ADDRESSES.get(kind, ()) if isinstance(kind, str) else ()
-        yield told(layout, "updated", delivery, raw, delivery.detail, changed, complete=False)
+        yield told(layout, "updated", notice, raw, notice.detail, changed, complete=False)
 
     return translate
 
@@ -120,7 +120,7 @@ def identity(layout: Layout) -> Translate:
 def told(
     layout: Layout,
     verb: str,
-    delivery: Delivery,
+    notice: Notice,
     raw: Raw[ZendeskSettings],
     source: Mapping[str, Any],
     changed: Sequence[str] = (),
@@ -135,25 +135,17 @@ def told(
     fields = layout.read(source, here)
     if custom:
         fields["custom"] = {**fields.get("custom", {}), **custom}
-    fields["id"] = here.entity_id(layout.remote_type, remote_id)
-    fields["refs"] = [here.ref(layout.remote_type, remote_id, url=page(layout, remote_id, here))]
-    fields.update(more)
+    fields.update(here.identified(layout.remote_type, remote_id, url=layout.url(remote_id, here)), **more)
     return Event(
-        layout.kind[verb],
-        delivery.key(here),
-        delivery.time(here),
-        fields,
-        changed,
-        previous,
-        complete,
-        delivery.actor(here),
+        type=layout.kind[verb],
+        key=notice.key(here),
+        time=notice.time(here),
+        entity=fields,
+        changed=changed,
+        previous=previous,
+        complete=complete,
+        actor=notice.actor(here),
     )
-
-
-def page(layout: Layout, remote_id: str, here: Here) -> str | None:
-    """Where an agent sees the object; None unless the settings name the subdomain."""
-    subdomain = here.settings.subdomain
-    return subdomain and f"https://{subdomain}.zendesk.com/agent/{layout.page}/{remote_id}"
 
 
 def status_verb(before: Any, after: Any, here: Here) -> str:
@@ -174,15 +166,14 @@ def active_verb(before: Any, after: Any, here: Here) -> str:
 
 
 def _category(status: Any, here: Here) -> str:
-    read: Facts | None = STATUS(status, here)
+    read = STATUS(status, here)
     return (read and read["category"]) or ""
 
 
 def _listed(event: Mapping[str, Any], flat: str, nested: str, here: Here) -> list[str]:
     """Tags, as ticket events have them and as the others do."""
     value = event[flat] if flat in event else inner(event, nested).get("tags")
-    found: list[str] | None = named(flat, tags, value, here)
-    return found or []
+    return named(flat, tags, value, here) or []
 
 
 def _unwrapped(value: Any) -> Any:

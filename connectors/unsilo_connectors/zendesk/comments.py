@@ -6,8 +6,8 @@ from typing import Any
 from unsilo_schemas.ticket import COMMENT
 
 from ..contract import Event, Facts, Raw
-from .delivery import Delivery, inner, person, required
 from .layouts import Rows, read_rows
+from .notice import Notice, inner, person, required
 from .settings import ZendeskSettings
 from .values import Here, actor, named, text, time, visibility
 
@@ -19,36 +19,36 @@ ROWS: Rows = (
 )
 
 
-def added(delivery: Delivery, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
+def added(notice: Notice, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
     """A comment. Who wrote it acted, even where somebody else's call brought it in."""
-    yield _told("added", delivery, raw, "comment", inner(delivery.event, "comment"))
+    yield _told("added", notice, raw, "comment", inner(notice.event, "comment"))
 
 
-def made_private(delivery: Delivery, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
+def made_private(notice: Notice, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
     """There is no way back: Zendesk cannot make a comment public again."""
-    comment = {**inner(delivery.event, "comment"), "is_public": False}
-    yield _told("visibility_changed", delivery, raw, "comment", comment, ("/visibility",), {"/visibility": "public"})
+    comment = {**inner(notice.event, "comment"), "is_public": False}
+    yield _told("visibility_changed", notice, raw, "comment", comment, ("/visibility",), {"/visibility": "public"})
 
 
-def redacted(delivery: Delivery, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
+def redacted(notice: Notice, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
     """A part of the text was made unreadable for good. Where the rest is not told, the record is worth asking for."""
-    comment = inner(delivery.event, "comment")
+    comment = inner(notice.event, "comment")
     changed = tuple("/" + name for name in ("body", "html_body") if name in comment)
-    yield _told("edited", delivery, raw, "comment", comment, changed or ("/body",), complete=bool(changed))
+    yield _told("edited", notice, raw, "comment", comment, changed or ("/body",), complete=bool(changed))
 
 
-def message_added(delivery: Delivery, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
+def message_added(notice: Notice, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
     """A message of the conversation that belongs to a ticket; its requester reads them all."""
-    event = delivery.event
+    event = notice.event
     message = {**inner(event, "message"), "is_public": True}
     if "actor" in event:
         message["author"] = event["actor"]
-    yield _told("added", delivery, raw, "message", message)
+    yield _told("added", notice, raw, "message", message)
 
 
 def _told(
     verb: str,
-    delivery: Delivery,
+    notice: Notice,
     raw: Raw[ZendeskSettings],
     remote_type: str,
     comment: Mapping[str, Any],
@@ -58,24 +58,25 @@ def _told(
 ) -> Event:
     here = raw.connection
     remote_id = required(comment, "id", here)
-    fields = _read(comment, here)
-    fields["id"] = here.entity_id(remote_type, remote_id)
-    fields["refs"] = [here.ref(remote_type, remote_id)]
-    fields["ticket"] = here.entity_id("ticket", required(delivery.detail, "id", here))
+    fields = {
+        **here.identified(remote_type, remote_id),
+        **_read(comment, here),
+        "ticket": here.entity_id("ticket", required(notice.detail, "id", here)),
+    }
     author = fields.get("author") if verb == "added" else None
     return Event(
-        COMMENT[verb],
-        delivery.key(here),
-        delivery.time(here),
-        fields,
-        changed,
-        previous,
-        complete,
-        author or delivery.actor(here),
+        type=COMMENT[verb],
+        key=notice.key(here),
+        time=notice.time(here),
+        entity=fields,
+        changed=changed,
+        previous=previous,
+        complete=complete,
+        actor=author or notice.actor(here),
     )
 
 
-def _read(comment: Mapping[str, Any], here: Here) -> dict[str, Any]:
+def _read(comment: Mapping[str, Any], here: Here) -> Facts:
     found = read_rows(ROWS, comment, here)
     if "author" in comment:
         found["author"] = person(inner(comment, "author"), here)

@@ -9,7 +9,8 @@ from unsilo_schemas.entity import EntityType
 from unsilo_schemas.ticket import TICKET
 from unsilo_schemas.user import USER
 
-from ..contract import MalformedWebhook
+from ..contract import Facts, MalformedWebhook
+from ..payloads import pointer
 from .values import (
     Here,
     Reader,
@@ -43,14 +44,14 @@ PRIORITY = coded({"URGENT": "urgent", "HIGH": "high", "NORMAL": "normal", "LOW":
 KIND = coded({"QUESTION": "question", "INCIDENT": "incident", "PROBLEM": "problem", "TASK": "task"})
 
 
-Rows: TypeAlias = Sequence[tuple[str, str, Reader]]  # Zendesk's name, our field, how to read it
+Rows: TypeAlias = Sequence[tuple[str, str, Reader[Any]]]  # Zendesk's name, our field, how to read it
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
     """One kind of object: its rows, and what is kept in `custom` by its own name because we have no field for it.
 
-    `page` is where agents see such an object: `https://SUBDOMAIN.zendesk.com/agent/PAGE/ID`.
+    `page` is the part of its address before the id.
     """
 
     kind: EntityType
@@ -59,7 +60,7 @@ class Layout:
     rows: Rows
     own: Rows
 
-    def read(self, source: Mapping[str, Any], here: Here) -> dict[str, Any]:
+    def read(self, source: Mapping[str, Any], here: Here) -> Facts:
         """The fields of the entity that the source has."""
         found = read_rows(self.rows, source, here)
         custom = read_rows(self.own, source, here)
@@ -67,15 +68,20 @@ class Layout:
             found["custom"] = custom
         return found
 
-    def targets(self, name: str) -> dict[str, Reader]:
+    def url(self, remote_id: str, here: Here) -> str | None:
+        """Where an agent sees the object; None unless the settings name the subdomain."""
+        subdomain = here.settings.subdomain
+        return subdomain and f"https://{subdomain}.zendesk.com/agent/{self.page}/{remote_id}"
+
+    def targets(self, name: str) -> dict[str, Reader[Any]]:
         """What one of Zendesk's fields becomes: JSON Pointers into the entity and how to read it there."""
         in_custom = {pointer("custom", field): reader for row, field, reader in self.own if row == name}
         return in_custom or {pointer(field): reader for row, field, reader in self.rows if row == name}
 
 
-def read_rows(rows: Rows, source: Mapping[str, Any], here: Here) -> dict[str, Any]:
+def read_rows(rows: Rows, source: Mapping[str, Any], here: Here) -> Facts:
     """Those of the fields that the source has, in our terms."""
-    found: dict[str, Any] = {}
+    found: Facts = {}
     name = ""
     try:
         for name, field, reader in rows:
@@ -86,14 +92,9 @@ def read_rows(rows: Rows, source: Mapping[str, Any], here: Here) -> dict[str, An
     return found
 
 
-def kept(**readers: Reader) -> Rows:
+def kept(**readers: Reader[Any]) -> Rows:
     """Rows of what keeps its name."""
     return tuple((name, name, reader) for name, reader in readers.items())
-
-
-def pointer(*steps: str) -> str:
-    """A JSON Pointer (RFC 6901)."""
-    return "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in steps)
 
 
 TICKET_LAYOUT = Layout(

@@ -9,12 +9,11 @@ from typing import Any
 from unsilo_schemas.ticket import COMMENT, TICKET
 
 from ..contract import Event, Facts, MalformedWebhook, Raw
-from .changes import page
 from .comments import ROWS
-from .delivery import TRIGGER, Delivery
 from .layouts import TICKET_LAYOUT
+from .notice import TRIGGER, Notice
 from .settings import ZendeskSettings
-from .values import Here, Reader, actor, identifier, text, time
+from .values import Here, Reader, ValueT, actor, identifier, named, text, time
 
 COMMENT_ADDED = TRIGGER + ".comment_added"
 UNKNOWN = TRIGGER + ".unknown_word"  # declared nowhere: it becomes a dead letter, because a typing error must show
@@ -52,13 +51,14 @@ class Filled:
             found = found[step]
         return found
 
-    def read(self, name: str, reader: Reader) -> Any:
+    def read(self, name: str, reader: Reader[ValueT]) -> ValueT | None:
         """One field in our terms; None where it is absent."""
-        return self.fields({name: reader}).get(name)
+        value = self.value(name)
+        return None if value is _ABSENT else named(name, reader, value, self.here)
 
-    def fields(self, readers: Mapping[str, Reader]) -> dict[str, Any]:
+    def fields(self, readers: Mapping[str, Reader[Any]]) -> Facts:
         """Those of the fields that are there."""
-        found = {}
+        found: Facts = {}
         name = ""
         try:
             for name, reader in readers.items():
@@ -72,7 +72,7 @@ class Filled:
     def required(self, name: str) -> str:
         """An id without which there is no event."""
         found = self.read(name, identifier)
-        if not isinstance(found, str):
+        if found is None:
             raise MalformedWebhook(f"{name}: missing")
         return found
 
@@ -87,25 +87,24 @@ class Filled:
     def person(self, name: str) -> Facts | None:
         """Somebody by id, with their name where the template has it."""
         display_name = self.read(name + "_name", text) or None
-        found: Facts | None = self.read(name, lambda value, here: actor(value, here, display_name))
-        return found
+        return self.read(name, lambda value, here: actor(value, here, display_name))
 
 
-def filled(delivery: Delivery, raw: Raw[ZendeskSettings]) -> Filled:
-    return Filled(delivery.body, raw.connection.settings.template.steps, raw.connection)
+def filled(notice: Notice, raw: Raw[ZendeskSettings]) -> Filled:
+    return Filled(notice.body, raw.connection.settings.template.steps, raw.connection)
 
 
-def event_type(delivery: Delivery, raw: Raw[ZendeskSettings]) -> str:
+def event_type(notice: Notice, raw: Raw[ZendeskSettings]) -> str:
     """Whether it tells of a ticket or of a comment on one, or says neither in a word that we know."""
-    word = filled(delivery, raw).word()
+    word = filled(notice, raw).word()
     if word == "comment_added":
         return COMMENT_ADDED
     return TRIGGER if word in TICKET.events else UNKNOWN
 
 
-def ticket(delivery: Delivery, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
+def ticket(notice: Notice, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
     """A ticket as the template shows it. A template without status is a thin notice."""
-    here, shown = raw.connection, filled(delivery, raw)
+    here, shown = raw.connection, filled(notice, raw)
     word, remote_id, at = shown.word(), shown.required("ticket"), _time(shown, raw)
     fields = shown.fields(_TICKET_READERS)
     custom = shown.value("custom")
@@ -114,42 +113,40 @@ def ticket(delivery: Delivery, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
     if word in ("deleted", "restored"):
         fields["deleted_at"] = at if word == "deleted" else None
     entity = {
-        "id": here.entity_id("ticket", remote_id),
-        "refs": [here.ref("ticket", remote_id, url=page(TICKET_LAYOUT, remote_id, here))],
+        **here.identified("ticket", remote_id, url=TICKET_LAYOUT.url(remote_id, here)),
         "number": remote_id,
         **fields,
     }
     changed = _CHANGED.get(word)
     yield Event(
-        TICKET[word],
-        _key(shown, raw),
-        at,
-        entity,
-        ("/" + changed,) if changed in fields else (),
+        type=TICKET[word],
+        key=_key(shown, raw),
+        time=at,
+        entity=entity,
+        changed=("/" + changed,) if changed in fields else (),
         complete="status" in fields,
         actor=shown.person("actor"),
     )
 
 
-def comment(delivery: Delivery, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
+def comment(notice: Notice, raw: Raw[ZendeskSettings]) -> Iterable[Event]:
     """The latest comment on a ticket, where the trigger says that there is a new one."""
-    here, shown = raw.connection, filled(delivery, raw)
+    here, shown = raw.connection, filled(notice, raw)
     remote_id = shown.required("comment")
     fields = shown.fields(_COMMENT_READERS)
     author = shown.person("author")
     if shown.value("author") is not _ABSENT:
         fields["author"] = author
     entity = {
-        "id": here.entity_id("comment", remote_id),
-        "refs": [here.ref("comment", remote_id)],
+        **here.identified("comment", remote_id),
         "ticket": here.entity_id("ticket", shown.required("ticket")),
         **fields,
     }
     yield Event(
-        COMMENT["added"],
-        _key(shown, raw),
-        _time(shown, raw),
-        entity,
+        type=COMMENT["added"],
+        key=_key(shown, raw),
+        time=_time(shown, raw),
+        entity=entity,
         complete="body" in fields,
         actor=author or shown.person("actor"),
     )

@@ -3,14 +3,16 @@
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from ..contract import Connection, Facts, MalformedWebhook
 from ..payloads import moment
 from .settings import ZendeskSettings
 
+ValueT = TypeVar("ValueT")
+
 Here: TypeAlias = Connection[ZendeskSettings]
-Reader: TypeAlias = Callable[[Any, Here], Any]
+Reader: TypeAlias = Callable[[Any, Here], ValueT]
 Kind: TypeAlias = Literal["human", "bot", "system"]
 
 SYSTEM_ID = "-1"  # Zendesk's own automations, as its audits name them
@@ -19,7 +21,7 @@ _ID_LIMIT = 10**20  # beyond 64 bits; Python refuses to write far longer numbers
 _REMEMBERED = 10_000  # the same few words come again and again
 
 
-def named(name: str, reader: Reader, value: Any, here: Here) -> Any:
+def named(name: str, reader: Reader[ValueT], value: Any, here: Here) -> ValueT:
     """What a reader makes of a value; MalformedWebhook says of which."""
     try:
         return reader(value, here)
@@ -117,7 +119,7 @@ def actors(value: Any, here: Here) -> list[Facts] | None:
     return [] if one is None else [one]
 
 
-def reference(remote_type: str) -> Reader:
+def reference(remote_type: str) -> Reader[Facts | None]:
     """Reads the id of another object."""
 
     def read(value: Any, here: Here) -> Facts | None:
@@ -127,7 +129,7 @@ def reference(remote_type: str) -> Reader:
     return read
 
 
-def references(remote_type: str) -> Reader:
+def references(remote_type: str) -> Reader[list[Facts] | None]:
     """Reads the id of the one object in what is a list with us."""
     read_one = reference(remote_type)
 
@@ -140,7 +142,7 @@ def references(remote_type: str) -> Reader:
     return read
 
 
-def coded(categories: Mapping[str, str]) -> Reader:
+def coded(categories: Mapping[str, str]) -> Reader[Facts | None]:
     """Reads an enumeration: upper case in events, lower case in the API, capitalised in placeholders."""
 
     @lru_cache(maxsize=_REMEMBERED)

@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
-from ..contract import Connector, MalformedWebhook, Raw, Sender, UntrustedWebhook, WebhookRequest
+from ..contract import Connector, MalformedWebhook, Raw, Sender, Translate, UntrustedWebhook, WebhookRequest
 from ..payloads import moment
 from ..signatures import check_age, check_signature, hmac_base64
 from . import comments, triggers
 from .actions import ACTIONS, pause, whoami
 from .changes import (
-    Translate,
     active_verb,
     assigned_verb,
     change,
@@ -22,14 +21,14 @@ from .changes import (
     tagged,
     whole,
 )
-from .delivery import PREFIX, TRIGGER, Delivery, decode, required
 from .layouts import ORGANIZATION_LAYOUT, TICKET_LAYOUT, USER_LAYOUT
+from .notice import PREFIX, TRIGGER, Notice, decode, required
 from .settings import ZendeskSettings
 
 SIGNATURE = "x-zendesk-webhook-signature"
 TIMESTAMP = "x-zendesk-webhook-signature-timestamp"
 
-TICKET_EVENTS: Mapping[str, Translate] = {
+TICKET_EVENTS: Mapping[str, Translate[Notice, ZendeskSettings]] = {
     "created": whole(TICKET_LAYOUT, "created"),
     "status_changed": change(TICKET_LAYOUT, "status", status_verb),
     "agent_assignment_changed": change(TICKET_LAYOUT, "assignee_id", assigned_verb),
@@ -58,7 +57,7 @@ TICKET_EVENTS: Mapping[str, Translate] = {
     "comment_made_private": comments.made_private,
     "comment_redacted": comments.redacted,
 }
-USER_EVENTS: Mapping[str, Translate] = {
+USER_EVENTS: Mapping[str, Translate[Notice, ZendeskSettings]] = {
     "created": whole(USER_LAYOUT, "created"),
     "name_changed": change(USER_LAYOUT, "name"),
     "alias_changed": change(USER_LAYOUT, "alias"),
@@ -79,7 +78,7 @@ USER_EVENTS: Mapping[str, Translate] = {
     "merged": whole(USER_LAYOUT, "updated", complete=False),  # which of the two is left, is not documented
     "deleted": deleted(USER_LAYOUT),
 }
-ORGANIZATION_EVENTS: Mapping[str, Translate] = {
+ORGANIZATION_EVENTS: Mapping[str, Translate[Notice, ZendeskSettings]] = {
     "created": whole(ORGANIZATION_LAYOUT, "created"),
     "name_changed": change(ORGANIZATION_LAYOUT, "name"),
     "external_id_changed": change(ORGANIZATION_LAYOUT, "external_id"),
@@ -146,25 +145,25 @@ def sign(body: bytes, settings: ZendeskSettings, sent_at: datetime) -> Mapping[s
     return {SIGNATURE: signature.decode(), TIMESTAMP: timestamp}
 
 
-def aggregate(delivery: Delivery, raw: Raw[ZendeskSettings]) -> str:
+def aggregate(notice: Notice, raw: Raw[ZendeskSettings]) -> str:
     """The ticket for all that is said on it. What we ignore keeps its order by its own subject."""
     here = raw.connection
-    if delivery.kind == TRIGGER:
-        return here.entity_id("ticket", triggers.filled(delivery, raw).required("ticket"))
-    domain = delivery.kind[len(PREFIX) :].partition(".")[0]
+    if notice.kind == TRIGGER:
+        return here.entity_id("ticket", triggers.filled(notice, raw).required("ticket"))
+    domain = notice.kind[len(PREFIX) :].partition(".")[0]
     remote_type = _KEYED_BY.get(domain)
     if remote_type is not None:
-        return here.entity_id(remote_type, required(delivery.detail, "id", here))
-    subject = delivery.body.get("subject")
+        return here.entity_id(remote_type, required(notice.detail, "id", here))
+    subject = notice.body.get("subject")
     return here.entity_id(domain, subject if isinstance(subject, str) else "")
 
 
-def event_type(delivery: Delivery, raw: Raw[ZendeskSettings]) -> str:
+def event_type(notice: Notice, raw: Raw[ZendeskSettings]) -> str:
     """Zendesk's own name, or what kind of trigger it was."""
-    return triggers.event_type(delivery, raw) if delivery.kind == TRIGGER else delivery.kind
+    return triggers.event_type(notice, raw) if notice.kind == TRIGGER else notice.kind
 
 
-def delivery_key(delivery: Delivery, raw: Raw[ZendeskSettings]) -> str | None:
+def delivery_key(notice: Notice, raw: Raw[ZendeskSettings]) -> str | None:
     """Zendesk's number of the call: attempts to deliver it share it."""
     return raw.headers.get(triggers.INVOCATION)
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from pydantic import ValidationError
-from unsilo_connectors.contract import Answer, Connection, Connector, MalformedWebhook, Raw, WebhookRequest
+from unsilo_connectors.contract import Answer, Connection, Connector, MalformedWebhook, WebhookRequest
 from unsilo_connectors.masking import masked_body, masked_headers
 from unsilo_schemas.topics import Topics
 
@@ -64,7 +64,7 @@ def doors(configuration: Configuration, topics: Topics) -> dict[str, Door]:
 
 def handshake(door: Door, request: WebhookRequest[Any]) -> Answer | None:
     """The answer that a verified request waits for, if it only asks whether we are there."""
-    raw = Raw(request.connection, request.headers, request.body, request.received_at)
+    raw = request.part(request.body)
     try:
         return door.connector.handshake(door.connector.decode(raw), raw)
     except Exception:  # what ails it is found again when it is split, and kept
@@ -94,7 +94,7 @@ def records(door: Door, request: WebhookRequest[Any]) -> list[RawRecord]:
 
 def _record(door: Door, request: WebhookRequest[Any], part: bytes, headers: Mapping[str, str]) -> RawRecord:
     connector = door.connector
-    raw = Raw(request.connection, request.headers, part, request.received_at)
+    raw = request.part(part)
     payload = connector.decode(raw)
     key = connector.aggregate(payload, raw).encode()
     vendor = raw_headers(headers, connector.name, connector.delivery_key(payload, raw))

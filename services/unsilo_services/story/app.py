@@ -12,7 +12,7 @@ _NEXT = """
 The hub keeps running. In another terminal, here:
   .venv/bin/unsilo connections list              what is connected
   .venv/bin/unsilo tail --since 10m --once       events as they were published
-  .venv/bin/unsilo send helpdesk ticket-created  send a sample through the door
+  .venv/bin/unsilo send helpdesk ticket_created  send a sample through the door
   .venv/bin/unsilo trace helpdesk:4821           the way of Acme's ticket
   .venv/bin/unsilo status                        rates, lag, dead letters
 Ctrl-C stops everything."""

@@ -15,7 +15,7 @@ TRIGGER = "trigger"
 _ACTOR_KINDS: Mapping[str, Kind] = {"system": "system", "bot": "bot", "end_user": "human", "agent": "human"}
 
 
-class Delivery(NamedTuple):
+class Notice(NamedTuple):
     """One body. `detail` is the object as it is now, `event` what happened; a trigger's body has neither."""
 
     kind: str
@@ -29,7 +29,7 @@ class Delivery(NamedTuple):
 
     def time(self, here: Here) -> datetime:
         """When it happened."""
-        found: datetime | None = named("time", time, self.body.get("time"), here)
+        found = named("time", time, self.body.get("time"), here)
         if found is None:
             raise MalformedWebhook("time: missing")
         return found
@@ -37,18 +37,17 @@ class Delivery(NamedTuple):
     def actor(self, here: Here) -> Facts | None:
         """Who acted: tickets name them in `detail`, conversations in `event`, users and organizations not at all."""
         if "actor_id" in self.detail:
-            found: Facts | None = named("actor_id", actor, self.detail["actor_id"], here)
-            return found
+            return named("actor_id", actor, self.detail["actor_id"], here)
         return person(inner(self.event, "actor"), here)
 
 
-def decode(raw: Raw[ZendeskSettings]) -> Delivery:
+def decode(raw: Raw[ZendeskSettings]) -> Notice:
     body = read_object(raw.body)
     kind = body.get("type")
     if isinstance(kind, str) and kind.startswith(PREFIX[:-1]):
         kind = PREFIX + kind[len(PREFIX) :]  # the vendor's own list writes some of them with a slash
-        return Delivery(kind, body, inner(body, "detail"), inner(body, "event"))
-    return Delivery(TRIGGER, body, {}, {})
+        return Notice(kind, body, inner(body, "detail"), inner(body, "event"))
+    return Notice(TRIGGER, body, {}, {})
 
 
 def inner(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -63,7 +62,7 @@ def inner(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 def required(source: Mapping[str, Any], name: str, here: Here) -> str:
     """An id without which there is no event."""
-    found: str | None = named(name, identifier, source.get(name), here)
+    found = named(name, identifier, source.get(name), here)
     if found is None:
         raise MalformedWebhook(f"{name}: missing")
     return found
@@ -74,5 +73,4 @@ def person(source: Mapping[str, Any], here: Here) -> Facts | None:
     said = source.get("type")
     kind = _ACTOR_KINDS.get(said) if isinstance(said, str) else None
     name = named("name", text, source.get("name"), here)
-    found: Facts | None = named("id", lambda value, here: actor(value, here, name, kind), source.get("id"), here)
-    return found
+    return named("id", lambda value, here: actor(value, here, name, kind), source.get("id"), here)

@@ -9,12 +9,13 @@ from unsilo_schemas.entity import EntityType
 from unsilo_schemas.writer import writer
 
 from ..contract import Event, Facts, MalformedWebhook, Raw
+from ..payloads import pointer
 from .change import Change
 from .fields import ABSENT, Field, State, custom, told
 
 
 @dataclass(frozen=True)
-class Mapping:
+class Layout:
     """How one kind of object is told. `verbs` gives those that fit, from the change, the state and what differed.
 
     `page` is the part of an object's address in the web app before its id, where it has one.
@@ -51,10 +52,9 @@ class Mapping:
                 followers.setdefault(key, {})[field.name] = field
         return followers
 
-    def _facts(self, change: Change, state: State) -> dict[str, Any]:
+    def _facts(self, change: Change, state: State) -> Facts:
         facts = told(self.fields, state, change)
-        facts["id"] = change.entity_id
-        facts["refs"] = [self._ref(change)]
+        facts.update(change.connection.identified(change.kind, change.id, change.company, self._address(change)))
         own = custom(state)
         if own is not ABSENT:
             facts["custom"] = own
@@ -64,12 +64,11 @@ class Mapping:
                 facts["merged_into"] = change.reference(change.kind, change.meta["merged_to_id"], "meta.merged_to_id")
         return facts
 
-    def _ref(self, change: Change) -> Facts:
+    def _address(self, change: Change) -> str | None:
         host = change.meta.get("host")
-        url = f"https://{host}/{self.page}/{change.id}" if self.page and type(host) is str else None
-        return change.connection.ref(change.kind, change.id, change.company, url)
+        return f"https://{host}/{self.page}/{change.id}" if self.page and type(host) is str else None
 
-    def _difference(self, change: Change, state: State, before: State) -> tuple[list[str], dict[str, Any]]:
+    def _difference(self, change: Change, state: State, before: State) -> tuple[list[str], Facts]:
         """Version 2 sends former values of what changed, version 1 all of them."""
         touched: dict[str, Field] = {}
         for key, value in before.items():
@@ -96,14 +95,10 @@ def _states(change: Change) -> tuple[State, State]:
     return state, before or {}
 
 
-def _custom_before(state: State, before: State) -> dict[str, Any]:
+def _custom_before(state: State, before: State) -> Facts:
     was = custom(before)
     if not isinstance(was, dict):
         return {}
     now = custom(state)
     now = now if isinstance(now, dict) else {}
-    return {
-        "/custom/" + key.replace("~", "~0").replace("/", "~1"): value
-        for key, value in was.items()
-        if key not in now or now[key] != value
-    }
+    return {pointer("custom", key): value for key, value in was.items() if key not in now or now[key] != value}
