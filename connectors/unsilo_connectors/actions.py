@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, JsonValue
@@ -38,13 +39,14 @@ class Command(Generic[ConnectionT, ArgumentsT]):
     `key` is the idempotency key: the same on every attempt, and in whatever marker the system lets us leave. `repeated`
     says that an earlier attempt may have gone through without our knowing: where the system has no idempotency of its
     own, the action looks for the marker before it writes again. `at` is when this attempt starts, since an action has
-    no clock.
+    no clock; `issued` is when the command was given, the same on every attempt.
     """
 
     connection: ConnectionT
     key: str
     arguments: ArgumentsT
     at: datetime  # aware
+    issued: datetime  # aware
     target: Target | None = None
     repeated: bool = False
 
@@ -154,11 +156,21 @@ def checked(response: Response) -> Response:
 
 
 def retry_after(response: Response) -> timedelta | None:
-    """How long `Retry-After` asks to wait, where it gives seconds (RFC 9110 section 10.2.3)."""
+    """How long `Retry-After` asks to wait, in seconds or until a date (RFC 9110 section 10.2.3), a day at most.
+
+    A date is compared with the answer's own `Date`, so that it does not matter whose clock is right.
+    """
     text = response.headers.get("retry-after", "")
-    return timedelta(seconds=min(int(text[:9]), 86_400)) if text.isdecimal() else None  # int() refuses endless digits
+    if text.isdecimal():
+        return min(timedelta(seconds=int(text[:9])), _LONGEST_WAIT)  # int() refuses endless digits
+    try:
+        wait = parsedate_to_datetime(text) - parsedate_to_datetime(response.headers.get("date", ""))
+    except (ValueError, TypeError, OverflowError):  # the second: one has a zone and the other none
+        return None
+    return min(max(wait, timedelta()), _LONGEST_WAIT)
 
 
+_LONGEST_WAIT = timedelta(days=1)
 _MEANINGS = {
     400: "calls the request wrong (400): check the flow's arguments",
     401: "refuses the credentials (401): check the connection's secret",

@@ -80,7 +80,9 @@ class Connection(Generic[SettingsT]):
     settings: SettingsT
 
     def entity_id(self, remote_type: str, remote_id: str, scope: str = "") -> str:
-        """The canonical id of an object of this connection's system."""
+        """The canonical id of an object of this connection's system; MalformedWebhook for an id without end."""
+        if len(remote_id) + len(scope) > _LONGEST_ID:
+            raise MalformedWebhook(f"an id of a {remote_type} is longer than {_LONGEST_ID} characters")
         return entity_id(self.id, remote_type, remote_id, scope)
 
     def ref(self, remote_type: str, remote_id: str, scope: str = "", url: str | None = None) -> Facts:
@@ -101,13 +103,22 @@ class Connection(Generic[SettingsT]):
 
     def reference(self, remote_type: str, remote_id: str, scope: str = "", name: str | None = None) -> Facts:
         """Another object, mentioned in passing. Not to be changed: all who mention it share it."""
+        if len(remote_id) + len(scope) + len(name or "") > _LONGEST_ID:  # nobody mentions it again soon
+            return _reference.__wrapped__(self.id, remote_type, remote_id, scope, name)
         return _reference(self.id, remote_type, remote_id, scope, name)
 
     def actor(
         self, remote_id: str, name: str | None = None, kind: Literal["human", "bot", "system"] | None = None
     ) -> Facts:
         """Who acted, as this system names them. Not to be changed: all that they did shares it."""
+        if len(remote_id) > _LONGEST_ID:
+            raise MalformedWebhook(f"an actor's id is longer than {_LONGEST_ID} characters")
+        if len(name or "") > _LONGEST_ID:
+            return _actor.__wrapped__(self.id, remote_id, name, kind)
         return _actor(self.id, remote_id, name, kind)
+
+
+_LONGEST_ID = 1024  # characters: no system has longer ones, and what is remembered must not grow with what is sent
 
 
 @lru_cache(maxsize=32_768)  # the same people and companies are mentioned over and over

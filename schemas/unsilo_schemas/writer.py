@@ -16,7 +16,7 @@ import msgspec
 from pydantic import BaseModel, JsonValue
 from pydantic.fields import FieldInfo
 
-_encode = msgspec.json.Encoder().encode
+_encode = msgspec.json.Encoder(decimal_format="number").encode
 _PLACE = re.compile(r"(.*?)(?: - at (?:`key` in )?`\$\.?([^`]*)`)?", re.DOTALL)  # the last: a value may look like one
 
 
@@ -31,7 +31,10 @@ class Writer:
         self._strict = _strict(model)
 
     def write(self, facts: Mapping[str, Any]) -> bytes:
-        """The JSON. Facts are JSON values, moments with their zone, and dates; raises SchemaViolation."""
+        """The JSON. Facts are JSON values, also exact ones (Decimal), moments with their zone, and dates.
+
+        Raises SchemaViolation.
+        """
         try:
             return _encode(msgspec.convert(facts, self._strict))
         except msgspec.ValidationError as error:

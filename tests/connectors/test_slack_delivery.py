@@ -47,7 +47,7 @@ def command(action: str, repeated: bool = False, here: Connection[Any] = HERE, *
     given = connector.actions[action].arguments.model_validate(
         {"text": "Solved", **({"channel": CHANNEL} if action == "post" else {}), **arguments}
     )
-    return Command(here, KEY, given, NOW, target, repeated)
+    return Command(here, KEY, given, NOW, NOW, target, repeated)
 
 
 def perform(action: str, **about: Any) -> Steps:
@@ -130,7 +130,7 @@ def test_finds_what_an_earlier_attempt_posted_and_posts_nothing() -> None:
     asked = query(calls[0])
     assert asked["include_all_metadata"] == "true"
     assert "cursor" not in asked
-    assert datetime.fromtimestamp(float(asked["oldest"]), UTC) == NOW - timedelta(days=1)
+    assert datetime.fromtimestamp(float(asked["oldest"]), UTC) == NOW - timedelta(minutes=5)  # when it was issued
     assert query(calls[1])["cursor"] == "next="
 
 

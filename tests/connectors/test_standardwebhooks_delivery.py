@@ -41,7 +41,7 @@ def command(at: datetime = NOW, connection: Connection[Any] | None = None, **arg
     given = connector.actions["send"].arguments.model_validate(
         {"type": "deal.won", "data": {"name": "Zoë's »weaving« hall"}, **arguments}
     )
-    return Command(connection or here(), KEY, given, at)
+    return Command(connection or here(), KEY, given, at, NOW)
 
 
 def call(of: Command[Any, Any]) -> Call:
@@ -173,6 +173,28 @@ def test_ends_well_or_with_a_known_consequence_whatever_is_answered(response: Re
     next(steps)
     with pytest.raises((StopIteration, Refused, Postponed)):
         steps.send(response)
+
+
+def test_says_the_same_on_every_attempt() -> None:
+    bodies = {call(command(at=NOW + timedelta(hours=late))).body for late in (0, 1, 20)}
+    assert len(bodies) == 1
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry_after": "7"}, 7),
+        ({"retry_after": "Wed, 04 Mar 2026 10:22:09 GMT", "date": "Wed, 04 Mar 2026 10:21:09 GMT"}, 60),
+        ({"retry_after": "Wed, 04 Mar 2026 10:20:09 GMT", "date": "Wed, 04 Mar 2026 10:21:09 GMT"}, 0),
+        ({"retry_after": "Wed, 04 Mar 2099 10:20:09 GMT", "date": "Wed, 04 Mar 2026 10:21:09 GMT"}, 86_400),
+        ({"retry_after": "Wed, 04 Mar 2026 10:22:09 GMT"}, None),
+        ({"retry_after": "soon", "date": "Wed, 04 Mar 2026 10:21:09 GMT"}, None),
+    ],
+)
+def test_waits_as_long_as_it_is_asked_to(headers: dict[str, str], seconds: int | None) -> None:
+    with pytest.raises(Postponed) as wait:
+        outcome(answer(429, **headers))
+    assert wait.value.retry_after == (None if seconds is None else timedelta(seconds=seconds))
 
 
 @pytest.mark.parametrize("with_public", [False, True])

@@ -89,7 +89,7 @@ def command(action: str, repeated: bool = False, here: Connection[Any] = HERE, *
     title = {"title": "Oven 3 is cold"} if action == "ticket" else {}
     target = Target("ticket", "4821") if action == "comment" else None
     given = connector.actions[action].arguments.model_validate({"body": "Said in #ovens", **title, **arguments})
-    return Command(here, KEY, given, NOW, target, repeated)
+    return Command(here, KEY, given, NOW, NOW, target, repeated)
 
 
 def perform(action: str, **about: Any) -> Steps:

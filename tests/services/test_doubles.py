@@ -119,7 +119,13 @@ class Stand:
     def perform(self, action: str, target: Target | None = None, repeated: bool = False, **arguments: Any) -> list[Any]:
         act = self.hub.connector.actions[action]
         command: Command[Any, Any] = Command(
-            self.hub.connection, KEY, act.arguments.model_validate(arguments), self.hub.clock.at, target, repeated
+            self.hub.connection,
+            KEY,
+            act.arguments.model_validate(arguments),
+            self.hub.clock.at,
+            self.hub.clock.at,
+            target,
+            repeated,
         )
         return list(self.play(act.perform(command)))
 

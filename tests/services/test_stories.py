@@ -155,9 +155,17 @@ def test_a_link_more_never_makes_an_echo_somebody_elses_act(
 def test_somebody_elses_act_under_our_account_goes_on_with_the_story_of_the_last_write() -> None:
     first = Write(NOW, NOW, None, Story(correlationid="a", hops=1, via=["desk", "chat"]))
     last = Write(NOW, NOW, None, Story(correlationid="b", hops=3, via=["wall", "chat"]))
-    assert continued([first, last], "chat") == Story(correlationid="b", hops=4, via=["wall", "chat"])
-    assert continued([first, last], "deals") == Story(correlationid="b", hops=4, via=["wall", "chat", "deals"])
-    assert continued([], "chat") is None
+    soon = Act("updated", (), BOT, NOW + 20_000)
+    assert continued(soon, [first, last], "chat") == Story(correlationid="b", hops=4, via=["wall", "chat"])
+    assert continued(soon, [first, last], "deals") == Story(correlationid="b", hops=4, via=["wall", "chat", "deals"])
+    assert continued(soon, [], "chat") is None
+
+
+def test_what_somebody_does_under_our_account_long_after_a_write_is_a_story_of_its_own() -> None:
+    write = Write(NOW, NOW, None, Story(correlationid="a", hops=1, via=["desk", "chat"]))
+    day = 24 * 3600 * 1000
+    assert continued(Act("updated", (), BOT, NOW + day), [write], "chat") is not None
+    assert continued(Act("updated", (), BOT, NOW + day + 1), [write], "chat") is None
 
 
 @given(start=CONNECTIONS, tries=st.lists(st.tuples(CONNECTIONS, st.booleans()), max_size=40))
@@ -173,7 +181,7 @@ def test_a_story_never_comes_back_and_never_goes_on_for_ever(start: str, tries: 
             assert found.via == [*before.via, connection]
             written.append(connection)
             if near_miss:
-                found = continued([Write(NOW, NOW, None, found)], connection) or found
+                found = continued(Act("updated", (), BOT, NOW), [Write(NOW, NOW, None, found)], connection) or found
         assert found.correlationid == "c"
         assert found.hops <= HOP_CEILING + 1
     assert len(written) <= HOP_CEILING

@@ -1,6 +1,7 @@
 """A deal is an opportunity."""
 
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Any
 
 from unsilo_schemas.opportunity import OPPORTUNITY
@@ -41,9 +42,9 @@ def _probability(percent: Any, state: State, change: Change) -> Any:
     """A share of one; Pipedrive counts in percent."""
     if percent is None:
         return None
-    if type(percent) not in (int, float) or not 0 <= percent <= 100:
+    if type(percent) not in (int, Decimal) or not 0 <= percent <= 100:
         raise MalformedWebhook("probability: not a percentage")
-    return percent / 100
+    return float(percent) / 100
 
 
 def _verbs(change: Change, state: State, before: State) -> Iterable[str]:

@@ -114,12 +114,9 @@ def money(value: Any, currency: Any) -> Any:
     """An amount as decimal text; null where there is none."""
     if value is None:
         return None
-    if not isinstance(value, int | float | str):
+    if not isinstance(value, int | Decimal | str):
         raise MalformedWebhook("value: not a number")
-    text = str(value)  # of a float it is the shortest text that means it, and so what was written
-    if isinstance(value, float) and "e" in text:
-        text = format(Decimal(text), "f")
-    return {"amount": text, "currency": currency}
+    return {"amount": format(value, "f") if isinstance(value, Decimal) else str(value), "currency": currency}
 
 
 def instant_text(value: Any) -> Any:

@@ -33,7 +33,7 @@ EVENT_TYPE = "unsilo_delivery"  # metadata has to have one
 
 _LONGEST_TEXT = 40_000  # beyond it, Slack cuts a message off and says nothing
 _CHANNEL_ID = re.compile(r"[A-Z][A-Z0-9]{5,}")  # a name has no capital letters
-_LOOK_BACK = timedelta(days=1)
+_CLOCKS_DIFFER = timedelta(minutes=5)
 _PAGES = 10
 _PAGE_SIZE = 200  # the most that Slack recommends
 
@@ -102,8 +102,8 @@ def _say(command: Command[Here, Any], channel: str, text: str, **thread: str) ->
 def _earlier(
     command: Command[Here, Any], method: str, channel: str, **thread: str
 ) -> Generator[Call, Response, Sequence[Written]]:
-    """The message that bears our key, if it was posted within a day; empty if it was not."""
-    oldest = f"{(command.at - _LOOK_BACK).timestamp():.6f}"
+    """The message that bears our key, if there is one: it cannot be older than the command."""
+    oldest = f"{(command.issued - _CLOCKS_DIFFER).timestamp():.6f}"
     query = {"channel": channel, **thread, "oldest": oldest, "include_all_metadata": "true"}
     found = yield from _find(
         command.connection, method, query, "messages", lambda message: marker_of(message.get("metadata")) == command.key

@@ -24,7 +24,7 @@ from .signature import signature
 
 
 class SendArguments(Arguments):
-    """`timestamp` is when what is told of happened: when it is sent, unless given."""
+    """`timestamp` is when what is told of happened: when the command was given, unless given."""
 
     type: str = Field(pattern=r"^[a-zA-Z0-9_]+(\.[a-zA-Z0-9_]+)*$", max_length=256)
     data: dict[str, JsonValue] | str
@@ -36,7 +36,7 @@ def send(command: Command[Connection[StandardWebhooksSettings], SendArguments]) 
     settings, said = command.connection.settings, command.arguments
     if settings.url is None or settings.sending_secret is None:
         raise Refused("cannot be written to without `url` and `sending_secret` in the connection's settings")
-    content = {"type": said.type, "timestamp": timestamp(said.timestamp or command.at), "data": said.data}
+    content = {"type": said.type, "timestamp": timestamp(said.timestamp or command.issued), "data": said.data}
     body = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
     sent_at = str(int(command.at.timestamp()))
     try:

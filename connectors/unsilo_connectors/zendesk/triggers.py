@@ -22,6 +22,7 @@ INVOCATION = "x-zendesk-webhook-invocation-id"
 _TICKET_READERS = {field: reader for _, field, reader in TICKET_LAYOUT.rows if field != "number"}
 _COMMENT_READERS = {field: reader for _, field, reader in ROWS if field != "remote_created_at"}
 _CHANGED = {
+    "escalated": "priority",
     "assigned": "assignees",
     "status_changed": "status",
     "resolved": "status",

@@ -51,6 +51,7 @@ class Job:
     key: str
     target: Target | None
     aggregate: bytes
+    issued: datetime  # aware
     repeated: bool
     trace: Mapping[str, str]
     until: datetime  # aware; when it is given up
@@ -99,6 +100,7 @@ def job_of(order: Order, configuration: Configuration, repeated: bool) -> Job:
         key=envelope.id,
         target=None if data.target is None else Target(data.target.type, data.target.id, data.target.scope or ""),
         aggregate=order.message.key() or b"",
+        issued=envelope.time or now,
         repeated=repeated or order.redriven,
         trace=_trace(envelope),
         until=max((envelope.time or now) + GIVEN_UP_AFTER, now + _TRIED_AT_LEAST),

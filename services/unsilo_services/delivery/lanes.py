@@ -150,7 +150,7 @@ class Lanes:
         async with lane.turn(), self._called():
             started = time.perf_counter()
             command = Command(
-                job.connection, job.key, job.arguments, datetime.now(UTC), target=job.target, repeated=repeated
+                job.connection, job.key, job.arguments, datetime.now(UTC), job.issued, job.target, repeated
             )
             outcome = "refused"
             try:

@@ -101,7 +101,7 @@ class Decisions:
             if verdict == "wait" and not written_to:  # nobody writes there, whose link could come
                 return event.story, None
             if verdict != "near_miss" or current:
-                return continued(writes, here) or event.story, verdict
+                return continued(act, writes, here) or event.story, verdict
             if not self._known.is_current(here, since):
                 return event.story, "wait"
             current = True  # now there can be no link that is not in the table: look once more

@@ -37,8 +37,9 @@ class Links:
             known = [item for item in json.loads(changes.get(key) or b"[]") if item["command"] != link.command]
             changes.put(key, json.dumps([*known, {**entry, "fields": wrote.fields}][-_KEPT_WRITES:]).encode())
         for here, there in ((link.left, link.right), (link.right, link.left)):
-            ref = there.ref.model_dump(exclude_unset=True)
-            changes.put(_twin_key(here.id, there.ref.connection), json.dumps(ref).encode())
+            key = _twin_key(here.id, there.ref.connection)
+            if changes.get(key) is None:  # the first copy, or the original: what is said later of it belongs there
+                changes.put(key, json.dumps(there.ref.model_dump(exclude_unset=True)).encode())
         self._commands.linked(link.command, link.left.id, link.right.ref.connection, changes)
 
     def writes(self, object_id: str) -> list[Write]:

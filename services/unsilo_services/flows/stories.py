@@ -14,6 +14,9 @@ PATIENCE_MS = 300_000
 
 HOP_CEILING = 8
 
+_STORY_MS = 86_400_000
+"""How long after a write somebody else's act under our account is taken for what follows from it."""
+
 CREATIONS = frozenset({"created", "added", "published", "recorded"})
 _DELETION = "/deleted_at"
 
@@ -68,9 +71,12 @@ def judge(act: Act, writes: Sequence[Write], now_ms: int, unsettled: bool) -> Ve
     return "echo" if act.marked else "near_miss"
 
 
-def continued(writes: Sequence[Write], connection: str) -> Story | None:
-    """The story that somebody else's act under our account goes on with: that of the last write, one hop further."""
-    if not writes:
+def continued(act: Act, writes: Sequence[Write], connection: str) -> Story | None:
+    """The story that somebody else's act under our account goes on with: that of the last write, one hop further.
+
+    None where that was so long ago that nothing follows from it any more.
+    """
+    if not writes or act.recorded_ms - writes[-1].until_ms > _STORY_MS:
         return None
     last = writes[-1].story
     via = [*last.via, connection] if connection not in last.via else last.via
