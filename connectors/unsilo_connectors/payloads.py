@@ -32,15 +32,21 @@ def read_json(body: bytes) -> Any:
         raise MalformedWebhook(f"not JSON: {_position(str(error))}") from None
 
 
+def write_json(value: Any) -> bytes:
+    """What `read_json` has read, or a part of it, as JSON."""
+    return _encode(value)
+
+
 def _number(text: str) -> Decimal:
     number = Decimal(text)
-    if not -_MOST_DIGITS < number.adjusted() < _MOST_DIGITS or len(text) > _MOST_DIGITS:
+    if abs(number.adjusted()) > _MOST_DIGITS or len(text) > _MOST_DIGITS:
         raise ValueError("a number beyond all bounds")
     return number
 
 
-_MOST_DIGITS = 308  # about as far as a double reaches
+_MOST_DIGITS = 400  # somewhat more than a double reaches
 _decode = msgspec.json.Decoder(float_hook=_number).decode
+_encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
 def read_object(body: bytes) -> dict[str, Any]:

@@ -93,6 +93,28 @@ def test_refuses_a_signed_time_that_is_none() -> None:
         connector.verify(replace(request(b"{}"), headers=headers))
 
 
+def test_stores_nothing_private_wherever_it_stands_and_whatever_ails_its_neighbour() -> None:
+    private = {"SSN": CANARY}
+    bodies: list[Any] = [
+        {"employees": [{**employee()["employees"][0], "fields": None, **private}]},
+        {
+            "employees": [
+                {**employee()["employees"][0], "id": None, "fields": private},
+                employee(private)["employees"][0],
+            ]
+        },
+        {"type": "employee.updated", "data": {"employeeId": "5", **private}, **private},
+    ]
+    for body in bodies:
+        for part in connector.split(request(json.dumps(body).encode())):
+            assert CANARY.encode() not in part
+
+
+def test_two_values_of_a_field_within_one_second_are_two_changes() -> None:
+    keys = {events(employee({"First Name": name}, ["First Name"]))[0].key for name in ("Ana", "Bea", "Ana")}
+    assert len(keys) == 2
+
+
 @pytest.mark.parametrize("name", PRIVATE)
 @pytest.mark.parametrize("form", [False, True])
 def test_neither_stores_nor_tells_a_private_field(name: str, form: bool) -> None:

@@ -7,10 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote_plus
 
-from pydantic_core import to_json
-
 from ..contract import MalformedWebhook
-from ..payloads import read_object
+from ..payloads import read_object, write_json
 from .fields import is_private
 
 _MOST_FIELDS = 20_000
@@ -57,20 +55,19 @@ def steps(name: str) -> list[str]:
 
 def _json_parts(body: bytes) -> Iterable[bytes]:
     document = read_object(body)
-    employees = document.get("employees")
-    if not isinstance(employees, list) or not employees:
-        return [body]
-    public = [_without_private(employee) for employee in employees]
-    if len(employees) == 1 and public == employees:
-        return [body]
-    return [to_json({**document, "employees": [employee]}) for employee in public]
+    public = _without_private(document)
+    employees = public.get("employees")
+    several = isinstance(employees, list) and len(employees) > 1
+    if several:
+        return [write_json({**public, "employees": [employee]}) for employee in employees]
+    return [body if public == document else write_json(public)]
 
 
-def _without_private(employee: Any) -> Any:
-    fields = employee.get("fields") if isinstance(employee, dict) else None
-    if not isinstance(fields, dict):
-        return employee
-    return {**employee, "fields": {name: value for name, value in fields.items() if not is_private(name)}}
+def _without_private(value: Any) -> Any:
+    """Without private fields at any depth: administrators and older versions put them in many places."""
+    if isinstance(value, dict):
+        return {name: _without_private(inner) for name, inner in value.items() if not is_private(name)}
+    return [_without_private(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _form_parts(body: bytes) -> Iterable[bytes]:

@@ -12,6 +12,7 @@ from unsilo_schemas.employee import EMPLOYEE
 from ..contract import (
     Connector,
     Event,
+    Facts,
     MalformedWebhook,
     Raw,
     Sender,
@@ -19,7 +20,7 @@ from ..contract import (
     UntrustedWebhook,
     WebhookRequest,
 )
-from ..payloads import epoch
+from ..payloads import epoch, write_json
 from ..secrets import RotatingSecret
 from ..signatures import check_age, check_signature, hmac_hex
 from .body import parts, tree
@@ -116,15 +117,24 @@ def translate(said: Notice, raw: Incoming) -> Iterable[Event]:
         told["deleted_at"] = said.time
     if "/manager" in changed:
         verb = "manager_changed"
+    key = _key(said, said.employee, told)
     told.update(connection.identified("employee", said.employee, url=_address(raw.headers, said.employee)))
     yield Event(
         type=EMPLOYEE[verb],
-        key="/".join((said.company, said.employee, said.type, said.stamp, ",".join(sorted(said.changed)))),
+        key=key,
         time=said.time,
         entity=told,
         changed=changed,
         complete=verb == "deleted",
     )
+
+
+def _key(said: Notice, employee: str, told: Facts) -> str:
+    """A time to the second is all that tells changes apart, so values count too, where they are told."""
+    parts = [said.company, employee, said.type, said.stamp, ",".join(sorted(said.changed))]
+    if said.fields:
+        parts.append(hashlib.sha256(write_json(dict(sorted(told.items())))).hexdigest())
+    return "/".join(parts)
 
 
 def _address(headers: Mapping[str, str], employee: str) -> str | None:
