@@ -164,6 +164,29 @@ def test_a_command_about_a_copy_is_keyed_by_the_copy(writing: Writing, worker: W
     }  # fmt: skip
 
 
+def test_what_is_said_of_an_object_goes_to_its_first_copy_whatever_else_was_told_of_it(
+    writing: Writing, worker: Worker
+) -> None:
+    """A note elsewhere about the same ticket must not draw its conversation there."""
+    flow = {
+        "id": "notes", "on": "ticket.ticket.escalated",
+        "do": [{"deliver": "chat", "action": "post", "with": {"channel": "C7", "text": "{{ entity.title }}"}}],
+    }  # fmt: skip
+    writing.configure(flows=[flow])
+    followed(worker, "notes")
+    _, _, ts = mirrored(writing, id := number())
+    note = ticket(id, verb="escalated")
+    writing.tell(note)
+    [command] = writing.await_command(note)
+    writing.done(command, Written("message", later := number(), "C7"))
+    twin = worker.step._known.links.twin  # type: ignore[attr-defined]
+    eventually(lambda: twin(entity_id("chat", "message", later, "C7"), "helpdesk"))
+    event = comment(id)
+    writing.tell(event)
+    [found] = writing.await_command(event)
+    assert found.data["target"]["id"] == ts
+
+
 def test_a_reply_finds_the_original_of_its_thread_and_arrives_as_plain_text(writing: Writing, worker: Worker) -> None:
     _, _, ts = mirrored(writing, id := number())
     event = reply("C1", ts, body="see <https://x.example|this> &amp; that")

@@ -57,17 +57,18 @@ class Story:
         self._settle()
         delivered = sum(one.type == _LINKED for one in self._stage.watch.seen)
         doubled = len(self._events()) - len({one.id for one in self._events()}) + self._doubled_arrivals()
-        if self._unaccounted() or doubled:
+        lost = self._unaccounted() + self._undelivered()
+        if lost or doubled:
             self.told.failed.append("nothing lost, nothing doubled")
         return (
             f"received {self._received()}  published {len(self._events())}  delivered {delivered}  "
-            f"refused {self.told.refused}  lost {self._unaccounted()}  doubled {doubled}"
+            f"refused {self.told.refused}  lost {lost}  doubled {doubled}"
         )
 
     def _settle(self) -> None:
         """Echoes of the last act are still on their way."""
         end = time.monotonic() + _SECONDS
-        while self._unaccounted() and time.monotonic() < end:
+        while (self._unaccounted() or self._undelivered()) and time.monotonic() < end:
             time.sleep(0.05)
 
     def _received(self) -> int:
@@ -77,9 +78,13 @@ class Story:
         return [one for one in self._stage.watch.seen if one.layer == "event" and one.type != _LINKED]
 
     def _unaccounted(self) -> int:
-        """Deliveries that were stored and are neither event, dead letter nor repeat: each of ours makes one event."""
-        dead = sum(one.layer == "dead" for one in self._stage.watch.seen)
-        return self._received() - self._repeats - dead - len(self._events())
+        """Deliveries that were stored and are neither event nor repeat: each of ours makes one event, none a letter."""
+        return self._received() - self._repeats - len(self._events())
+
+    def _undelivered(self) -> int:
+        """Commands that were given and not carried out: none of ours is refused."""
+        seen = self._stage.watch.seen
+        return sum(one.layer == "command" for one in seen) - sum(one.type == _LINKED for one in seen)
 
     def _urgent_ticket(self) -> None:
         self._begin("Acme's urgent ticket (Zendesk) appears in Slack")

@@ -18,7 +18,7 @@ class Seen:
 
     layer: str  # raw, event, command, dead or audit
     at: float
-    connection: str
+    connection: str  # of a dead letter, whose it is: the consumer's
     type: str
     id: str
     causation: str
