@@ -476,6 +476,40 @@ def test_an_endless_head_does_not_fill_the_memory(gateway: Gateway, desk: str) -
     assert gateway.memory_bytes - before < 30 * 1024 * 1024
 
 
+@pytest.mark.parametrize(
+    "endless",
+    [b"a: " + b"x" * 1000 + b"\r\n", b"x" * 1000],
+    ids=["trailers", "line"],
+)
+def test_endless_trailers_do_not_fill_the_memory(gateway: Gateway, endless: bytes) -> None:
+    before = gateway.memory_bytes
+    with dial(gateway) as line:
+        line.sendall(b"POST /in/nobody HTTP/1.1\r\nhost: hub\r\ntransfer-encoding: chunked\r\n\r\n0\r\na: ")
+        with pytest.raises(ConnectionError):
+            for _ in range(256):
+                line.sendall(endless * 256)
+    assert gateway.memory_bytes - before < 30 * 1024 * 1024
+
+
+def test_endless_words_beside_a_chunk_are_not_listened_to(gateway: Gateway) -> None:
+    with dial(gateway) as line:
+        line.sendall(b"POST /in/nobody HTTP/1.1\r\nhost: hub\r\ntransfer-encoding: chunked\r\n\r\n1;a=")
+        with pytest.raises(ConnectionError):
+            for _ in range(256):
+                line.sendall(b"x" * 262_144)
+
+
+def test_a_trailer_proves_nothing(shared_hub: Hub, gateway: Gateway, desk: str) -> None:
+    proofs = "".join(f"{name}: {value}\r\n" for name, value in signed("zendesk", b"abc").items()).encode()
+    for head, trailers, status in ((proofs, b"", b"202"), (b"", proofs, b"401")):
+        with dial(gateway) as line:  # at once, so that all of it is parsed before the request is looked at
+            line.sendall(
+                b"POST /in/%b HTTP/1.1\r\nhost: hub\r\nconnection: close\r\ntransfer-encoding: chunked\r\n%b\r\n"
+                b"3\r\nabc\r\n0\r\n%b\r\n" % (desk.encode(), head, trailers)
+            )
+            assert everything(line).split()[1] == status
+
+
 def test_a_sender_that_hangs_up_half_way_leaves_nothing(shared_hub: Hub, gateway: Gateway, desk: str) -> None:
     head = "\r\n".join(f"{name}: {value}" for name, value in signed("zendesk", TICKET.body).items()).encode()
     for sent in (b"", TICKET.body[:100]):
