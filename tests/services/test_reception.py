@@ -19,6 +19,7 @@ from unsilo_connectors.discovery import connectors
 from unsilo_schemas.topics import Topics
 from unsilo_services import configuration, logs
 from unsilo_services.gateway import receive
+from unsilo_services.gateway.answers import PROBLEMS
 from unsilo_services.gateway.app import create_app
 from unsilo_services.gateway.bodies import BodyTooLarge, NoRoom, Room, decoded, read_body
 from unsilo_services.gateway.limits import UNVERIFIED_PER_MINUTE, Limits
@@ -311,3 +312,9 @@ def test_counts_the_failures_of_a_whole_ipv6_network_together() -> None:
 def test_needs_no_kafka_to_be_imported_or_created() -> None:
     app = create_app(Kafka({"bootstrap.servers": "127.0.0.1:1"}), Topics("x"))
     assert "/in/{connection}" in str(app.routes)
+
+
+def test_describes_every_answer() -> None:
+    app = create_app(Kafka({"bootstrap.servers": "127.0.0.1:1"}), Topics("x"))
+    described = app.openapi()["paths"]["/in/{connection}"]["post"]["responses"]
+    assert {str(problem.status) for problem in PROBLEMS} | {"202"} <= described.keys()

@@ -49,7 +49,7 @@ def create_app(kafka: Kafka, topics: Topics) -> FastAPI:
             log.error("%d records could not be stored before the end; none of them was acknowledged", left)
         await asyncio.to_thread(follower.stop)
 
-    app = FastAPI(title="unsilo gateway", lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False)
+    app = FastAPI(title="unsilo gateway", lifespan=lifespan, openapi_url=None, redirect_slashes=False)
     refusals = {problem.status: {"description": problem.title} for problem in PROBLEMS}
 
     @app.post("/in/{connection}", status_code=202, responses=refusals)  # type: ignore[arg-type]  # FastAPI's key type
