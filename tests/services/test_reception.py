@@ -3,7 +3,9 @@
 import asyncio
 import gzip
 import logging
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -94,6 +96,17 @@ def inside(shared_hub: Hub) -> Iterator[Inside]:
         gateway.start()
         gateway.knows("desk")
         yield gateway
+        gateway.stop()
+
+
+@contextmanager
+def another(hub: Hub) -> Iterator[Inside]:
+    """A gateway of the test's own, on the same hub."""
+    gateway = Inside(hub)
+    gateway.start()
+    try:
+        yield gateway
+    finally:
         gateway.stop()
 
 
@@ -211,13 +224,25 @@ def test_bodies_together_take_no_more_than_their_room(
     inside: Inside, monkeypatch: pytest.MonkeyPatch, most_bytes: int, statuses: list[int]
 ) -> None:
     monkeypatch.setattr(receive, "Room", lambda: Room(most_bytes))
-    narrow = Inside(inside.hub)
-    narrow.start()
-    try:
+    with another(inside.hub) as narrow:
         headers = signed("zendesk", BODY)
         assert [narrow.post("desk", BODY, headers).status_code for _ in range(3)] == statuses
-    finally:
-        narrow.stop()
+
+
+@pytest.mark.kafka
+def test_a_producer_that_librdkafka_gives_up_is_replaced(inside: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
+    producer = Kafka.producer
+    narrow = replace(inside.hub.topics.raw("narrow"), max_bytes=1000)
+    inside.hub.kafka.create([narrow])
+    inside.hub.connect(section("narrow", "slack"))
+    monkeypatch.setattr(  # so that a record which the broker refuses is fatal
+        Kafka, "producer", lambda kafka, **options: producer(kafka, **options, enable_gapless_guarantee=True)
+    )
+    with another(inside.hub) as gateway:
+        gateway.knows("narrow")
+        large = os.urandom(2000).hex().encode()
+        assert gateway.post("narrow", large, signed("slack", large)).status_code == 503
+        eventually(lambda: gateway.post("desk", BODY, signed("zendesk", BODY)).status_code == 202, "another producer")
 
 
 HEADER_NAMES = st.sampled_from(
