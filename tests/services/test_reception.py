@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import logging
 import os
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,7 +24,7 @@ from unsilo_services import configuration, logs
 from unsilo_services.gateway import receive
 from unsilo_services.gateway.answers import PROBLEMS
 from unsilo_services.gateway.app import create_app
-from unsilo_services.gateway.bodies import BodyTooLarge, NoRoom, Room, decoded, read_body
+from unsilo_services.gateway.bodies import MOST_BYTES, BodyBroken, BodyTooLarge, NoRoom, Room, decoded, read_body
 from unsilo_services.gateway.limits import UNVERIFIED_PER_MINUTE, Limits
 from unsilo_services.kafka import Kafka
 from unsilo_services.settings import HubSettings
@@ -298,6 +299,31 @@ def test_a_coding_is_undone_within_the_limit_or_not_at_all(body: bytes, coding: 
             decoded(coded, coding, limit)
     else:
         assert decoded(coded, coding, limit) == body
+
+
+@given(st.lists(st.binary(max_size=200), min_size=1, max_size=10), st.integers(0, 1500))
+def test_members_of_gzip_are_one_body_within_one_limit(parts: list[bytes], limit: int) -> None:
+    coded = b"".join(map(gzip.compress, parts))
+    if len(b"".join(parts)) > limit:
+        with pytest.raises(BodyTooLarge):
+            decoded(coded, "gzip", limit)
+    else:
+        assert decoded(coded, "gzip", limit) == b"".join(parts)
+
+
+def test_members_that_hold_nothing_are_counted_too() -> None:
+    blocks = [bytes(64 * 1024)] * (MOST_BYTES // (64 * 1024))
+    assert decoded(b"".join(map(gzip.compress, blocks)), "gzip") == b"".join(blocks)
+    with pytest.raises(BodyTooLarge):
+        decoded(gzip.compress(b"") * 1000, "gzip")
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+@pytest.mark.parametrize("rest", [b"trailing", b"\0", gzip.compress(BODY)[:-1], zlib.compress(BODY)])
+def test_whatever_else_follows_a_coded_body_breaks_it(coding: str, rest: bytes) -> None:
+    coded = gzip.compress(BODY) if coding == "gzip" else zlib.compress(BODY)
+    with pytest.raises(BodyBroken):
+        decoded(coded + rest, coding)
 
 
 @given(st.lists(st.binary(max_size=50), max_size=20), st.integers(0, 500), st.integers(0, 500))
