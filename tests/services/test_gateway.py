@@ -366,6 +366,20 @@ def test_a_batch_that_cannot_be_split_is_stored_whole(
     assert {record.key() for record in records} == {people.encode()}
 
 
+def test_one_request_does_not_become_any_number_of_records(
+    shared_hub: Hub, gateway: Gateway, request: pytest.FixtureRequest
+) -> None:
+    people = connect(shared_hub, gateway, request, "bamboohr")
+    as_many_as_may_be, too_many = (
+        json.dumps({"employees": [{"id": "1"}] * number}).encode() for number in (10_000, 10_001)
+    )
+    assert gateway.post(people, too_many, signed("bamboohr", too_many)).status_code == 202
+    (record,) = shared_hub.raw(people)
+    assert (record.key(), record.value()) == (people.encode(), too_many)
+    assert gateway.post(people, as_many_as_may_be, signed("bamboohr", as_many_as_may_be)).status_code == 202
+    assert len(shared_hub.raw(people)) == 1 + 10_000
+
+
 @pytest.mark.parametrize(
     "body",
     [b"", b"null", b"[]", b"{}", b"not json", b"\xff\xfe\x00", b"[" * 100_000, b'{"type": "\\ud800"}', b"9" * 50_000],

@@ -178,6 +178,22 @@ def test_parts_are_stored_all_or_the_whole_is(inside: Inside, odd: Callable[...,
 
 
 @pytest.mark.kafka
+def test_of_too_many_parts_no_more_are_made(inside: Inside, odd: Callable[..., str]) -> None:
+    made = []
+
+    def many(request: Any) -> Iterator[bytes]:
+        for number in range(20_000):
+            made.append(number)
+            yield request.body
+
+    name = odd(split=many)
+    assert inside.post(name, BODY, signed("zendesk", BODY)).status_code == 202
+    (record,) = inside.hub.raw(name)
+    assert (record.key(), record.value()) == (name.encode(), BODY)
+    assert len(made) == 10_001
+
+
+@pytest.mark.kafka
 def test_a_request_that_holds_nothing_is_stored_whole(inside: Inside, odd: Callable[..., str]) -> None:
     name = odd(split=lambda request: ())
     assert inside.post(name, BODY, signed("zendesk", BODY)).status_code == 202
