@@ -178,6 +178,35 @@ def test_keeps_evidence_of_refusals_and_nothing_of_their_bodies(shared_hub: Hub,
         assert CANARY not in repr((record.key(), record.value(), record.headers()))
 
 
+def test_keeps_nothing_of_the_body_of_a_verified_delivery_that_it_refuses(
+    shared_hub: Hub, gateway: Gateway, request: pytest.FixtureRequest
+) -> None:
+    desk = connect(shared_hub, gateway, request, "zendesk", max_body_bytes=1000, rate_per_minute=3)
+    body, long = CANARY.encode(), CANARY.encode() * 100
+    strange = {**signed("zendesk", body), "content-type": f"text/{CANARY}"}
+    answers = [
+        gateway.post(desk, long, signed("zendesk", long)),
+        gateway.post(desk, body, strange),
+        gateway.post(desk, body, signed("zendesk", body)),
+        gateway.post(desk, body, signed("zendesk", body)),
+    ]
+    assert [answer.status_code for answer in answers] == [413, 415, 202, 429]
+
+    def evidence() -> list[Message] | None:
+        ours = [record for record in shared_hub.audit() if record.key() == desk.encode()]
+        found = [record for record in ours if json.loads(record.value() or b"")["status"] != 401]
+        return found if len(found) == 3 else None
+
+    records = eventually(evidence, "three refusals on the audit topic")
+    assert [json.loads(record.value() or b"") for record in records] == [
+        {"reason": "too_large", "status": 413, "bytes": len(long)},
+        {"reason": "wrong_type", "status": 415, "bytes": len(body)},
+        {"reason": "too_fast", "status": 429, "bytes": len(body)},
+    ]
+    for record in records:
+        assert CANARY not in repr((record.key(), record.value(), record.headers()))
+
+
 @pytest.mark.parametrize("connector", sorted(connectors()))
 def test_leaves_no_secret_of_a_delivery_anywhere(
     shared_hub: Hub, gateway: Gateway, request: pytest.FixtureRequest, connector: str
