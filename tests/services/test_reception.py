@@ -262,6 +262,17 @@ def test_a_producer_that_librdkafka_gives_up_is_replaced(inside: Inside, monkeyp
         eventually(lambda: gateway.post("desk", BODY, signed("zendesk", BODY)).status_code == 202, "another producer")
 
 
+@pytest.mark.kafka
+def test_a_stop_waits_for_the_evidence_that_is_under_way(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    producer = Kafka.producer
+    patient = {"linger_ms": 60_000, "message_timeout_ms": 120_000}  # it keeps what it has, unless told to let go
+    monkeypatch.setattr(Kafka, "producer", lambda kafka, **options: producer(kafka, **{**options, **patient}))
+    with another(hub) as gateway:
+        assert gateway.post("nobody-knows-me", b"", {}).status_code == 401
+        assert hub.audit() == []
+    assert len(hub.audit()) == 1
+
+
 HEADER_NAMES = st.sampled_from(
     ["content-type", "content-encoding", "x-zendesk-webhook-signature", "x-zendesk-webhook-signature-timestamp",
      "x-slack-signature", "x-slack-request-timestamp", "x-bamboohr-signature", "x-bamboohr-timestamp", "authorization",
