@@ -3,7 +3,10 @@
 import asyncio
 import gzip
 import logging
+import os
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +22,9 @@ from unsilo_connectors.discovery import connectors
 from unsilo_schemas.topics import Topics
 from unsilo_services import configuration, logs
 from unsilo_services.gateway import receive
+from unsilo_services.gateway.answers import PROBLEMS
 from unsilo_services.gateway.app import create_app
-from unsilo_services.gateway.bodies import BodyTooLarge, NoRoom, Room, decoded, read_body
+from unsilo_services.gateway.bodies import MOST_BYTES, BodyBroken, BodyTooLarge, NoRoom, Room, decoded, read_body
 from unsilo_services.gateway.limits import UNVERIFIED_PER_MINUTE, Limits
 from unsilo_services.kafka import Kafka
 from unsilo_services.settings import HubSettings
@@ -96,6 +100,17 @@ def inside(shared_hub: Hub) -> Iterator[Inside]:
         gateway.stop()
 
 
+@contextmanager
+def another(hub: Hub) -> Iterator[Inside]:
+    """A gateway of the test's own, on the same hub."""
+    gateway = Inside(hub)
+    gateway.start()
+    try:
+        yield gateway
+    finally:
+        gateway.stop()
+
+
 @pytest.fixture
 def odd(inside: Inside) -> Callable[..., str]:
     """Makes a connection whose connector is Zendesk's but for what is given."""
@@ -163,6 +178,22 @@ def test_parts_are_stored_all_or_the_whole_is(inside: Inside, odd: Callable[...,
 
 
 @pytest.mark.kafka
+def test_of_too_many_parts_no_more_are_made(inside: Inside, odd: Callable[..., str]) -> None:
+    made = []
+
+    def many(request: Any) -> Iterator[bytes]:
+        for number in range(20_000):
+            made.append(number)
+            yield request.body
+
+    name = odd(split=many)
+    assert inside.post(name, BODY, signed("zendesk", BODY)).status_code == 202
+    (record,) = inside.hub.raw(name)
+    assert (record.key(), record.value()) == (name.encode(), BODY)
+    assert len(made) == 10_001
+
+
+@pytest.mark.kafka
 def test_a_request_that_holds_nothing_is_stored_whole(inside: Inside, odd: Callable[..., str]) -> None:
     name = odd(split=lambda request: ())
     assert inside.post(name, BODY, signed("zendesk", BODY)).status_code == 202
@@ -210,13 +241,36 @@ def test_bodies_together_take_no_more_than_their_room(
     inside: Inside, monkeypatch: pytest.MonkeyPatch, most_bytes: int, statuses: list[int]
 ) -> None:
     monkeypatch.setattr(receive, "Room", lambda: Room(most_bytes))
-    narrow = Inside(inside.hub)
-    narrow.start()
-    try:
+    with another(inside.hub) as narrow:
         headers = signed("zendesk", BODY)
         assert [narrow.post("desk", BODY, headers).status_code for _ in range(3)] == statuses
-    finally:
-        narrow.stop()
+
+
+@pytest.mark.kafka
+def test_a_producer_that_librdkafka_gives_up_is_replaced(inside: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
+    producer = Kafka.producer
+    narrow = replace(inside.hub.topics.raw("narrow"), max_bytes=1000)
+    inside.hub.kafka.create([narrow])
+    inside.hub.connect(section("narrow", "slack"))
+    monkeypatch.setattr(  # so that a record which the broker refuses is fatal
+        Kafka, "producer", lambda kafka, **options: producer(kafka, **options, enable_gapless_guarantee=True)
+    )
+    with another(inside.hub) as gateway:
+        gateway.knows("narrow")
+        large = os.urandom(2000).hex().encode()
+        assert gateway.post("narrow", large, signed("slack", large)).status_code == 503
+        eventually(lambda: gateway.post("desk", BODY, signed("zendesk", BODY)).status_code == 202, "another producer")
+
+
+@pytest.mark.kafka
+def test_a_stop_waits_for_the_evidence_that_is_under_way(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    producer = Kafka.producer
+    patient = {"linger_ms": 60_000, "message_timeout_ms": 120_000}  # it keeps what it has, unless told to let go
+    monkeypatch.setattr(Kafka, "producer", lambda kafka, **options: producer(kafka, **{**options, **patient}))
+    with another(hub) as gateway:
+        assert gateway.post("nobody-knows-me", b"", {}).status_code == 401
+        assert hub.audit() == []
+    assert len(hub.audit()) == 1
 
 
 HEADER_NAMES = st.sampled_from(
@@ -274,6 +328,31 @@ def test_a_coding_is_undone_within_the_limit_or_not_at_all(body: bytes, coding: 
         assert decoded(coded, coding, limit) == body
 
 
+@given(st.lists(st.binary(max_size=200), min_size=1, max_size=10), st.integers(0, 1500))
+def test_members_of_gzip_are_one_body_within_one_limit(parts: list[bytes], limit: int) -> None:
+    coded = b"".join(map(gzip.compress, parts))
+    if len(b"".join(parts)) > limit:
+        with pytest.raises(BodyTooLarge):
+            decoded(coded, "gzip", limit)
+    else:
+        assert decoded(coded, "gzip", limit) == b"".join(parts)
+
+
+def test_members_that_hold_nothing_are_counted_too() -> None:
+    blocks = [bytes(64 * 1024)] * (MOST_BYTES // (64 * 1024))
+    assert decoded(b"".join(map(gzip.compress, blocks)), "gzip") == b"".join(blocks)
+    with pytest.raises(BodyTooLarge):
+        decoded(gzip.compress(b"") * 1000, "gzip")
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+@pytest.mark.parametrize("rest", [b"trailing", b"\0", gzip.compress(BODY)[:-1], zlib.compress(BODY)])
+def test_whatever_else_follows_a_coded_body_breaks_it(coding: str, rest: bytes) -> None:
+    coded = gzip.compress(BODY) if coding == "gzip" else zlib.compress(BODY)
+    with pytest.raises(BodyBroken):
+        decoded(coded + rest, coding)
+
+
 @given(st.lists(st.binary(max_size=50), max_size=20), st.integers(0, 500), st.integers(0, 500))
 def test_a_body_is_read_within_the_limit_and_the_room_or_not_at_all(parts: list[bytes], limit: int, most: int) -> None:
     async def chunks() -> AsyncIterator[bytes]:
@@ -311,3 +390,9 @@ def test_counts_the_failures_of_a_whole_ipv6_network_together() -> None:
 def test_needs_no_kafka_to_be_imported_or_created() -> None:
     app = create_app(Kafka({"bootstrap.servers": "127.0.0.1:1"}), Topics("x"))
     assert "/in/{connection}" in str(app.routes)
+
+
+def test_describes_every_answer() -> None:
+    app = create_app(Kafka({"bootstrap.servers": "127.0.0.1:1"}), Topics("x"))
+    described = app.openapi()["paths"]["/in/{connection}"]["post"]["responses"]
+    assert {str(problem.status) for problem in PROBLEMS} | {"202"} <= described.keys()

@@ -39,17 +39,17 @@ def create_app(kafka: Kafka, topics: Topics) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await asyncio.to_thread(follower.start)
-        store = await asyncio.to_thread(Store, kafka)
-        state.reception = Reception(follower, store, topics)
-        probe = asyncio.create_task(_probe(kafka, state))
+        reception = Reception(follower, await asyncio.to_thread(Store, kafka), topics)
+        state.reception = reception
+        probe = asyncio.create_task(_probe(kafka, state, reception))
         yield
         probe.cancel()
-        left = await asyncio.to_thread(store.flush, _DRAIN_SECONDS)
+        left = await asyncio.to_thread(reception.store.flush, _DRAIN_SECONDS)
         if left:
             log.error("%d records could not be stored before the end; none of them was acknowledged", left)
         await asyncio.to_thread(follower.stop)
 
-    app = FastAPI(title="unsilo gateway", lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False)
+    app = FastAPI(title="unsilo gateway", lifespan=lifespan, openapi_url=None, redirect_slashes=False)
     refusals = {problem.status: {"description": problem.title} for problem in PROBLEMS}
 
     @app.post("/in/{connection}", status_code=202, responses=refusals)  # type: ignore[arg-type]  # FastAPI's key type
@@ -133,8 +133,11 @@ async def _chunks(request: Request) -> AsyncIterator[bytes]:
         raise SenderGone from None
 
 
-async def _probe(kafka: Kafka, state: _State) -> None:
+async def _probe(kafka: Kafka, state: _State, reception: Reception) -> None:
     while True:
+        if reception.store.broken:
+            log.error("librdkafka gave the producer up: another takes its place")
+            reception.store = await asyncio.to_thread(Store, kafka)
         try:
             await asyncio.to_thread(kafka.wait, _PROBE_SECONDS)
             state.reachable = True

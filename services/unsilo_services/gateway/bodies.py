@@ -8,11 +8,13 @@ MOST_BYTES = 3 * 1024 * 1024
 """What no request may exceed, whoever it claims to be from. A raw record holds it, with its headers."""
 ROOM_BYTES = 256 * 1024 * 1024
 
-_WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
+_GZIP_BITS = 31
+_WINDOW_BITS = {"gzip": _GZIP_BITS, "x-gzip": _GZIP_BITS, "deflate": 15}
+_MOST_MEMBERS = 128  # writers in blocks make one for each 64 KiB; all that follows is copied for each of them
 
 
 class BodyTooLarge(Exception):
-    """The body, or what it unpacks to, exceeds the limit. It was not read further."""
+    """The body, or what it unpacks to, exceeds the limit, or has too many members. It was not read further."""
 
 
 class BodyBroken(Exception):
@@ -65,20 +67,40 @@ async def read_body(chunks: AsyncIterator[bytes], take: Callable[[int], None], l
 
 
 def decoded(body: bytes, coding: str | None, limit: int = MOST_BYTES) -> bytes:
-    """The body with its content coding undone (RFC 9110 section 8.4.1), never unpacking more than the limit."""
+    """The body with its content coding undone (RFC 9110 section 8.4.1), never unpacking more than the limit.
+
+    Gzip may come in several members, which are one body (RFC 1952 section 2.2): the limit is of all of them together.
+    """
     name = (coding or "identity").strip().lower()
     if name in ("identity", ""):
         return body
     bits = _WINDOW_BITS.get(name)
     if bits is None:
         raise CodingUnknown
+    plain, rest = _unpacked(body, bits, limit)
+    if not rest:
+        return plain
+    if bits != _GZIP_BITS:
+        raise BodyBroken
+    members, size = [plain], len(plain)
+    while rest:
+        if len(members) == _MOST_MEMBERS:
+            raise BodyTooLarge
+        plain, rest = _unpacked(rest, bits, limit - size)
+        members.append(plain)
+        size += len(plain)
+    return b"".join(members)
+
+
+def _unpacked(packed: bytes, bits: int, limit: int) -> tuple[bytes, bytes]:
+    """One stream, or one member of gzip, and what comes behind it."""
     unpacker = zlib.decompressobj(bits)
     try:
-        plain = unpacker.decompress(body, limit + 1)
+        plain = unpacker.decompress(packed, limit + 1)
     except zlib.error as error:
         raise BodyBroken from error
     if len(plain) > limit:
         raise BodyTooLarge
-    if not unpacker.eof or unpacker.unused_data:
+    if not unpacker.eof:
         raise BodyBroken
-    return plain
+    return plain, unpacker.unused_data

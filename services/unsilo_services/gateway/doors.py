@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import islice
 from typing import Any
 
 from pydantic import ValidationError
@@ -22,6 +23,9 @@ from ..configuration import (
 from ..raw_records import raw_headers
 
 log = logging.getLogger(__name__)
+
+MOST_PARTS = 10_000
+"""So many records one request may become: they are made in one go, in 0.2 s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +79,17 @@ def records(door: Door, request: WebhookRequest[Any]) -> list[RawRecord]:
     """What a verified request leaves on the raw log.
 
     A body that cannot be split or keyed is one record, whole, under the connection's id: the normalizer will find the
-    same fault and keep it as a dead letter, and nothing that was acknowledged is lost. So is one that holds nothing.
+    same fault and keep it as a dead letter, and nothing that was acknowledged is lost. So is one that holds nothing, or
+    more than all other requests should wait for.
     """
     connector = door.connector
     headers = masked_headers(request.headers, connector.secrets)
     try:
-        found = [_record(door, request, part, headers) for part in connector.split(request)]
+        parts = list(islice(connector.split(request), MOST_PARTS + 1))
+        if len(parts) > MOST_PARTS:
+            log.warning("connection %s: a delivery of more than %d parts is stored whole", door.section.id, MOST_PARTS)
+            parts = []
+        found = [_record(door, request, part, headers) for part in parts]
     except MalformedWebhook:
         found = []
     except Exception:  # a fault of the connector's, which the sender cannot help by sending it again

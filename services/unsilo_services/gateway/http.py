@@ -1,51 +1,74 @@
-"""uvicorn's HTTP, with an end to how large a request's head may grow and how long it may take to come."""
+"""uvicorn's HTTP, with an end to how much of a request may come beside its body, and how long that may take."""
 
 import asyncio
+from collections import deque
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_BYTES = 64 * 1024
 HEAD_SECONDS = 10.0
+_NO_HEADERS: deque[tuple[bytes, bytes]] = deque(maxlen=0)
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """The parser itself keeps whatever comes until the head is complete, and uvicorn waits for it without end."""
+    """The parser itself keeps whatever comes until a line is complete, and uvicorn every header; both without end.
+
+    Whatever comes beside a body is counted alike: the head, and behind it trailers and what chunks say of themselves.
+    """
 
     _in_head = True
-    _head_bytes = 0
+    _bytes_beside_body = 0
     _impatience: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
         super().connection_made(transport)
-        self._await_head()
+        self._grow_impatient()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._end_head()
+        self._calm_down()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self._in_head:
-            self._await_head()
-            self._head_bytes += len(data)
+            self._grow_impatient()
+        self._bytes_beside_body += len(data)
         super().data_received(data)
-        if self._in_head and self._head_bytes > HEAD_BYTES and not self.transport.is_closing():
-            self.send_400_response("The request's head is too large.")
+        if self._bytes_beside_body > HEAD_BYTES and not self.transport.is_closing():
+            if self._in_head:
+                self.send_400_response("The request's head is too large.")
+            else:  # it may be answered already
+                self.transport.close()
 
     def on_headers_complete(self) -> None:
-        self._end_head()
+        self._calm_down()
+        self._in_head, self._bytes_beside_body = False, 0
         super().on_headers_complete()
+        self.headers = _NO_HEADERS  # type: ignore[assignment]  # trailers are no headers (RFC 9110 6.5.1): kept nowhere
+
+    def on_body(self, body: bytes) -> None:
+        self._bytes_beside_body = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self._in_head, self._head_bytes = True, 0
+        self._calm_down()
+        self._in_head, self._bytes_beside_body = True, 0
         super().on_message_complete()
 
-    def _await_head(self) -> None:
+    def on_response_complete(self) -> None:
+        """What is still to come of an answered request may come, or its sender could not read the answer; not for ever.
+
+        uvicorn's own patience begins anew with every byte.
+        """
+        if self.cycle.response_complete and self.cycle.more_body:
+            self._grow_impatient()
+        super().on_response_complete()
+
+    def _grow_impatient(self) -> None:
         if self._impatience is None:
             self._impatience = self.loop.call_later(HEAD_SECONDS, self._give_up)
 
-    def _end_head(self) -> None:
-        self._in_head = False
+    def _calm_down(self) -> None:
         if self._impatience is not None:
             self._impatience.cancel()
             self._impatience = None

@@ -74,8 +74,8 @@ class Reception:
     """Takes requests in. Lives in the event loop's thread."""
 
     def __init__(self, follower: ConfigFollower, store: Store, topics: Topics) -> None:
+        self.store = store
         self._follower = follower
-        self._store = store
         self._topics = topics
         self._limits = Limits()
         self._room = Room()
@@ -153,7 +153,7 @@ class Reception:
         if greeting is not None:
             return Accepted(200, greeting.body, greeting.content_type), HANDSHAKE
         try:
-            await self._store.store(records(door, request), request.received_at)
+            await self.store.store(records(door, request), request.received_at)
         except NotStored as error:
             log.warning("connection %s: a delivery could not be stored: %s", door.section.id, error)
             return UNAVAILABLE, UNAVAILABLE.name
@@ -190,7 +190,7 @@ class Reception:
 
     def _note(self, door: Door | None, at: datetime, facts: Mapping[str, str | int | float | None]) -> None:
         key, value, headers = audit_record(REJECTED, None if door is None else door.section.id, at, facts)
-        self._store.note(self._topics.audit().name, key, value, headers)
+        self.store.note(self._topics.audit().name, key, value, headers)
 
     def _door(self, connection: str) -> Door | None:
         configuration = self._follower.current

@@ -19,7 +19,8 @@ class Store:
     """A producer whose acknowledgements arrive in the event loop. Used from the loop's thread only.
 
     The loop polls librdkafka every millisecond while something is in flight, which costs less than a thread that wakes
-    it once for each acknowledgement.
+    it once for each acknowledgement. `broken` says that librdkafka gave the producer up: nothing gets through it any
+    more, whoever still waits for it is answered 503 in time, and another Store has to take its place.
     """
 
     def __init__(self, kafka: Kafka) -> None:
@@ -30,6 +31,7 @@ class Store:
             queue_buffering_max_kbytes=128 * 1024,
             retry_backoff_ms=50,
         )
+        self.broken = False
         self._in_flight = 0
         self._ticking = False
 
@@ -74,7 +76,11 @@ class Store:
         return int(self._producer.flush(seconds))
 
     def _produce(self, topic: str, value: bytes, key: bytes | None, headers: Headers, timestamp: int, told) -> None:  # type: ignore[no-untyped-def]
-        self._producer.produce(topic, value, key, on_delivery=told, timestamp=timestamp, headers=list(headers))
+        try:
+            self._producer.produce(topic, value, key, on_delivery=told, timestamp=timestamp, headers=list(headers))
+        except KafkaException as error:
+            self.broken = self.broken or error.args[0].code() == KafkaError._FATAL
+            raise
         self._in_flight += 1
         if not self._ticking:
             self._ticking = True
@@ -84,7 +90,11 @@ class Store:
         self._in_flight -= 1
 
     def _tick(self) -> None:
-        self._producer.poll(0)
+        try:
+            self._producer.poll(0)
+        except (KafkaException, SystemError):  # only what is fatal is raised; the latter where it meets our callback
+            self.broken = True
+            return
         if self._in_flight:
             asyncio.get_running_loop().call_later(_TICK_SECONDS, self._tick)
         else:

@@ -1,0 +1,70 @@
+"""The gateway's HTTP alone: how long a sender may take for what is no body."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import uvicorn
+from unsilo_services.gateway import http
+
+from tests.services.running import eventually
+
+UNFINISHED = b"POST / HTTP/1.1\r\nhost: hub\r\ncontent-length: 1000000\r\n\r\n"
+FINISHED = b"POST / HTTP/1.1\r\nhost: hub\r\ncontent-length: 3\r\n\r\nabc"
+
+
+async def answers_at_once(scope: Any, receive: Any, send: Any) -> None:
+    """Reads nothing of the body, as where there is no such path."""
+    await send({"type": "http.response.start", "status": 404, "headers": [(b"content-length", b"0")]})
+    await send({"type": "http.response.body"})
+
+
+@pytest.fixture
+def line(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """A connection to a server that is impatient soon, and that would keep an idle connection for an hour."""
+    monkeypatch.setattr(http, "HEAD_SECONDS", 0.2)
+    config = uvicorn.Config(
+        answers_at_once, http=http.BoundedHttp, lifespan="off", log_config=None, timeout_keep_alive=3600
+    )
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=server.run, args=([listening],))
+        thread.start()
+        with socket.create_connection(listening.getsockname(), 30) as found:
+            found.settimeout(0.02)
+            yield found
+        server.should_exit = True
+        thread.join()
+
+
+def hung_up_on(line: socket.socket, sent: bytes) -> bool:
+    """Whether the server closed the connection, which more is sent on."""
+    try:
+        line.sendall(sent)
+        return line.recv(65536) == b""
+    except TimeoutError:
+        return False
+    except ConnectionError:
+        return True
+
+
+def test_whoever_is_answered_cannot_go_on_with_the_request_for_ever(line: socket.socket) -> None:
+    line.sendall(UNFINISHED)
+    eventually(lambda: hung_up_on(line, b"x"), "the end of the connection", 5)
+
+
+def test_a_head_that_drips_in_is_not_waited_for(line: socket.socket) -> None:
+    line.sendall(b"POST / HTTP/1.1\r\nx-endless: ")
+    eventually(lambda: hung_up_on(line, b"x"), "the end of the connection", 5)
+
+
+def test_whoever_ends_an_answered_request_in_time_may_send_another(line: socket.socket) -> None:
+    line.sendall(UNFINISHED + b"x" * 1_000_000)
+    line.settimeout(1)
+    assert b"404" in line.recv(65536)
+    with pytest.raises(TimeoutError):
+        line.recv(65536)  # empty if it were closed
+    line.sendall(FINISHED)
+    assert b"404" in line.recv(65536)
