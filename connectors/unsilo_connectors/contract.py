@@ -254,7 +254,8 @@ class Connector(Generic[SettingsT, PayloadT]):
     a dead letter. `generation` grows whenever a mapping changes what it says of the same record.
 
     What is written to the system is in `actions`, by name. `whoami` asks for the ids under which our own account acts
-    there, as events name their actor. `escape` makes a foreign text harmless in the system's markup, `plain` makes
+    there, as events name their actor. `outgoing` are the settings that only writing takes: whoever takes deliveries in
+    need not have their secrets. `escape` makes a foreign text harmless in the system's markup, `plain` makes
     plain text of what it sends as a body. `pause` says how long an answer's rate headers ask the account to be quiet.
     """
 
@@ -275,6 +276,7 @@ class Connector(Generic[SettingsT, PayloadT]):
     delivery_key: Callable[[PayloadT, Raw[SettingsT]], str | None] = no_delivery_key
     generation: int = 1
     actions: Mapping[str, Action] = field(default_factory=dict)
+    outgoing: frozenset[str] = frozenset()
     whoami: Callable[[Connection[SettingsT]], Generator[Call, Response, Sequence[str]]] = nobody
     escape: Callable[[str], str] = as_is
     plain: Callable[[str], str] = as_is

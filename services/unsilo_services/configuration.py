@@ -114,6 +114,16 @@ def connection_of(section: ConnectionSection, resolve: Resolver) -> Connection[A
     return Connection(section.id, section.connector, settings)
 
 
+def receiving(section: ConnectionSection) -> Connection[Any]:
+    """The connection as the gateway needs it, which may not have the secrets that only writing takes."""
+    kind = connector_of(section)
+    settings = {
+        name: _resolved(value, placeholder if name in kind.outgoing else from_environment)
+        for name, value in section.settings.items()
+    }
+    return Connection(section.id, section.connector, kind.settings.model_validate(settings))
+
+
 def topics_of(configuration: Configuration, topics: Topics) -> list[Topic]:
     """The topics that belong to connections: raw for each, command for those that can be written to."""
     found = []

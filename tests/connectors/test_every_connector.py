@@ -174,6 +174,12 @@ def test_calls_broken_bodies_malformed_and_raises_nothing_else(connector: Connec
             assert CANARY not in str(error)
 
 
+@EACH
+def test_names_the_settings_that_only_writing_takes(connector: Connector[Any, Any]) -> None:
+    assert connector.outgoing <= set(connector.settings.model_fields)
+    assert not connector.outgoing or connector.actions
+
+
 @SIGNED_CASES
 def test_leaves_no_secret_in_what_is_stored(connector: Connector[Any, Any], sample: Sample) -> None:
     request = sample.request(connector)

@@ -383,11 +383,31 @@ def test_splits_a_batch_and_keys_each_part_by_what_it_is_about(
     assert len({facts(record)["hub_delivery"] for record in records}) >= 2
 
 
-def test_a_batch_that_cannot_be_split_is_stored_whole(
+def test_a_part_that_cannot_be_keyed_spoils_no_other(
     shared_hub: Hub, gateway: Gateway, request: pytest.FixtureRequest
 ) -> None:
     people = connect(shared_hub, gateway, request, "bamboohr")
-    bodies = [employees("1", None, "3"), employees("1", {"a": []}), b'{"employees": 7}', b'{"employees": []}']
+    body = employees("1", None, "3")
+    assert gateway.post(people, body, signed("bamboohr", body)).status_code == 202
+    found = [(record.key(), json.loads(record.value() or b"")["employees"]) for record in shared_hub.raw(people)]
+    assert sorted(str(one["id"]) for _, [one] in found) == ["1", "3", "None"]
+    assert [one["id"] for key, [one] in found if key == people.encode()] == [None]
+
+
+@pytest.mark.parametrize(("missing", "status"), [("token", 202), ("signing_secret", 401)])
+def test_secrets_that_only_writing_takes_need_not_be_where_deliveries_come_in(
+    shared_hub: Hub, gateway: Gateway, request: pytest.FixtureRequest, missing: str, status: int
+) -> None:
+    chat = connect(shared_hub, gateway, request, "slack", settings={missing: {"env": "SET_ELSEWHERE"}})
+    body = sample("slack", "message").body
+    assert gateway.post(chat, body, signed("slack", body)).status_code == status
+
+
+def test_a_body_that_cannot_be_split_is_stored_whole(
+    shared_hub: Hub, gateway: Gateway, request: pytest.FixtureRequest
+) -> None:
+    people = connect(shared_hub, gateway, request, "bamboohr")
+    bodies = [b'{"employees": 7}', b'{"employees": []}', b'{"employees": [']
     for body in bodies:
         assert gateway.post(people, body, signed("bamboohr", body)).status_code == 202
     records = shared_hub.raw(people)

@@ -59,7 +59,7 @@ def _json_parts(body: bytes) -> Iterable[bytes]:
     employees = public.get("employees")
     several = isinstance(employees, list) and len(employees) > 1
     if several:
-        return [write_json({**public, "employees": [employee]}) for employee in employees]
+        return (write_json({**public, "employees": [employee]}) for employee in employees)
     return [body if public == document else write_json(public)]
 
 

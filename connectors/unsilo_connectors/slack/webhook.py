@@ -134,6 +134,7 @@ connector = Connector(
     secrets=Secrets(fields=("token", "bot_access_token", "action_token")),
     handshake=handshake,
     delivery_key=delivery_key,
+    outgoing=frozenset({"token"}),
     actions=ACTIONS,
     whoami=whoami,
     escape=mrkdwn.escape,

@@ -137,5 +137,6 @@ connector = Connector[StandardWebhooksSettings, Message](
     events={MAPPED: mapped},
     ignored=frozenset({IGNORED}),
     delivery_key=delivery_key,
+    outgoing=frozenset({"sending_secret"}),
     actions=ACTIONS,
 )

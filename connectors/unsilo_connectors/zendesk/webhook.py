@@ -196,6 +196,7 @@ connector = Connector(
     },
     ignored=frozenset(f"{PREFIX}{domain}.{name}" for domain, names in IGNORED.items() for name in names),
     delivery_key=delivery_key,
+    outgoing=frozenset({"token"}),
     actions=ACTIONS,
     whoami=whoami,
     pause=pause,

@@ -16,9 +16,8 @@ from ..configuration import (
     Configuration,
     ConnectionSection,
     SecretUnavailable,
-    connection_of,
     connector_of,
-    from_environment,
+    receiving,
 )
 from ..raw_records import raw_headers
 
@@ -78,9 +77,10 @@ def handshake(door: Door, request: WebhookRequest[Any]) -> Answer | None:
 def records(door: Door, request: WebhookRequest[Any]) -> list[RawRecord]:
     """What a verified request leaves on the raw log.
 
-    A body that cannot be split or keyed is one record, whole, under the connection's id: the normalizer will find the
-    same fault and keep it as a dead letter, and nothing that was acknowledged is lost. So is one that holds nothing, or
-    more than all other requests should wait for.
+    A body that cannot be split is one record, whole, under the connection's id, and so is a part that cannot be keyed:
+    the normalizer will find the same fault and keep it as a dead letter, nothing that was acknowledged is lost, and the
+    other parts are what they would be. A body that holds nothing is stored whole as well, or more than all other
+    requests should wait for.
     """
     connector = door.connector
     headers = masked_headers(request.headers, connector.secrets)
@@ -90,31 +90,37 @@ def records(door: Door, request: WebhookRequest[Any]) -> list[RawRecord]:
             log.warning("connection %s: a delivery of more than %d parts is stored whole", door.section.id, MOST_PARTS)
             parts = []
         found = [_record(door, request, part, headers) for part in parts]
-    except MalformedWebhook:
+    except MalformedWebhook:  # of the split
         found = []
     except Exception:  # a fault of the connector's, which the sender cannot help by sending it again
         log.exception("connection %s: its connector failed on a delivery, which is stored whole", door.section.id)
         found = []
-    if found:
-        return found
-    value = masked_body(request.body, connector.secrets)
-    return [RawRecord(door.topic, door.section.id.encode(), value, raw_headers(headers, connector.name, None))]
+    return found or [_unkeyed(door, request.body, headers)]
 
 
 def _record(door: Door, request: WebhookRequest[Any], part: bytes, headers: Mapping[str, str]) -> RawRecord:
     connector = door.connector
     raw = request.part(part)
-    payload = connector.decode(raw)
-    key = connector.aggregate(payload, raw).encode()
+    try:
+        payload = connector.decode(raw)
+        key = connector.aggregate(payload, raw).encode()
+    except MalformedWebhook:
+        return _unkeyed(door, part, headers)
     vendor = raw_headers(headers, connector.name, connector.delivery_key(payload, raw))
     return RawRecord(door.topic, key, masked_body(part, connector.secrets), vendor)
+
+
+def _unkeyed(door: Door, body: bytes, headers: Mapping[str, str]) -> RawRecord:
+    connector = door.connector
+    value = masked_body(body, connector.secrets)
+    return RawRecord(door.topic, door.section.id.encode(), value, raw_headers(headers, connector.name, None))
 
 
 def _door(section: ConnectionSection, topics: Topics) -> Door:
     connector = connector_of(section)
     topic = topics.raw(section.id, section.partitions).name
     try:
-        return Door(section, connector, connection_of(section, from_environment), topic)
+        return Door(section, connector, receiving(section), topic)
     except SecretUnavailable as error:
         log.error("connection %s refuses everything: %s", section.id, error)
     except ValidationError:
