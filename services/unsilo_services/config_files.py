@@ -56,7 +56,7 @@ def read(paths: Iterable[Path]) -> Configuration:
                 faults.append(document.fault((*path, "id"), f"{section.id} is taken: every connection has its own"))
             connections[section.id] = section
             faults += _settings_faults(document, path, section)
-    configuration = Configuration(hub or HubSection(), connections)
+    configuration = Configuration(hub or HubSection(), connections, declares_hub=hub is not None)
     flows = _flows(documents, configuration, faults)
     if faults:
         raise ConfigurationRefused(faults)

@@ -15,7 +15,7 @@ import pytest
 from unsilo_connectors.discovery import connectors
 from unsilo_schemas.catalogue import EVENT_TYPES
 from unsilo_services.cli.app import main
-from unsilo_services.config_topic import from_entries, load
+from unsilo_services.config_topic import from_entries, load, publish_accounts
 from unsilo_services.kafka import TopicPartition
 
 from tests.services.running import SECRET, Hub, eventually, section, ticket
@@ -143,6 +143,30 @@ def test_apply_keeps_what_no_file_declares_until_it_is_told_to_prune(hub: Hub, u
     assert unsilo(hub, "apply", "--prune").code == 0
     assert sorted(entries_of(hub)) == ["connection/helpdesk", "hub"]
     assert hub.kafka.partitions(hub.topics.raw("chat").name) == 3
+
+
+@pytest.mark.kafka
+def test_apply_of_a_file_without_a_hub_keeps_the_address_that_the_hub_has(hub: Hub, unsilo: Unsilo, file: Path) -> None:
+    unsilo(hub, "apply")
+    file.write_text(FILE.partition("\n")[2])
+    ran = unsilo(hub, "apply")
+    assert ran.code == 0
+    assert from_entries(entries_of(hub)).hub.public_url == "https://hub.example.org"
+    assert "kept, though no file declares it: hub (" in ran.err
+    assert unsilo(hub, "apply", "--prune", "--json").json() == [{"key": "hub", "change": "removed"}]
+
+
+@pytest.mark.kafka
+def test_what_the_hub_found_out_of_its_accounts_is_nothing_that_files_would_declare(
+    hub: Hub, unsilo: Unsilo, file: Path
+) -> None:
+    unsilo(hub, "apply")
+    publish_accounts(hub.kafka, hub.topics.config(), "chat", ["B1"])
+    file.write_text("".join(line for line in FILE.splitlines(keepends=True) if "chat" not in line))
+    assert "kept, though no file declares it: connection/chat (" in unsilo(hub, "apply").err
+    assert "accounts/chat" in entries_of(hub)
+    assert unsilo(hub, "apply", "--prune").code == 0
+    assert sorted(entries_of(hub)) == ["connection/helpdesk", "hub"]
 
 
 @pytest.mark.kafka
