@@ -337,7 +337,7 @@ DOCUMENTS = st.fixed_dictionaries(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(DOCUMENTS)
 def test_whatever_is_written_is_read_or_refused_with_a_line(tmp_path: Path, document: object) -> None:
     try:
@@ -346,7 +346,7 @@ def test_whatever_is_written_is_read_or_refused_with_a_line(tmp_path: Path, docu
         assert all(fault.line >= 1 and fault.problem for fault in refusal.faults)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.binary(max_size=60) | st.text(alphabet=" \n\t-:{}[]&*!|>'\"%@`#,?<ab1", max_size=60).map(str.encode))
 def test_whatever_bytes_a_file_holds_it_is_read_or_refused(tmp_path: Path, content: bytes) -> None:
     try:
