@@ -3,7 +3,7 @@
 import json
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pydantic import TypeAdapter
@@ -81,6 +81,12 @@ def changes(before: dict[str, bytes], after: dict[str, bytes], prune: bool) -> l
         gone = [key for key in before if _is_account(key) and _CONNECTION + key.removeprefix(_ACCOUNTS) not in after]
         found += [Change(key, "removed", None) for key in sorted([*gone, *undeclared(before, after)])]
     return found
+
+
+def applied(before: dict[str, bytes], wanted: Iterable[Change]) -> dict[str, bytes]:
+    """The entries as changes leave them."""
+    changed = {change.key: change.value for change in wanted}
+    return {key: value for key, value in {**before, **changed}.items() if value is not None}
 
 
 def undeclared(before: dict[str, bytes], after: dict[str, bytes]) -> list[str]:

@@ -169,6 +169,37 @@ def test_what_the_hub_found_out_of_its_accounts_is_nothing_that_files_would_decl
     assert sorted(entries_of(hub)) == ["connection/helpdesk", "hub"]
 
 
+SINK = """\
+connections:
+  - id: sink
+    connector: standardwebhooks
+    audience: internal
+    settings: {secret: {env: SECRET}, types: {case: unsilo.ticket.ticket.created.v1}}
+  - {id: chat, connector: slack, audience: internal, settings: {signing_secret: {env: NOT_SET}}}
+flows:
+"""
+THERE = """\
+  - {id: there, on: social.post.published, do: [{deliver: sink, action: send, with: {type: x, data: y}}]}
+"""
+BACK = """\
+  - {id: back, on: ticket.ticket.created, do: [{deliver: chat, action: post, with: {channel: x, text: y}}]}
+"""
+
+
+@pytest.mark.kafka
+def test_apply_refuses_a_loop_that_only_files_applied_one_by_one_make(hub: Hub, unsilo: Unsilo, file: Path) -> None:
+    file.write_text(SINK + THERE)
+    assert unsilo(hub, "apply").code == 0
+    file.write_text(SINK + BACK)
+    before = entries_of(hub)
+    ran = unsilo(hub, "apply")
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.startswith("flow there: do.0.deliver: ")
+    assert "own_accounts" in ran.err
+    assert entries_of(hub) == before
+    assert unsilo(hub, "apply", "--prune").code == 0
+
+
 @pytest.mark.kafka
 def test_apply_of_two_people_at_once_ends_in_one_of_both(hub: Hub, file: Path) -> None:
     command = [sys.executable, "-m", "unsilo_services.cli.app", "apply", "-f"]

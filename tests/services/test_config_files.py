@@ -207,6 +207,25 @@ def test_plain_values_are_what_yaml_1_2_says(tmp_path: Path) -> None:
     assert accounts == ("0042", "12:30", "2026-03-02", "yes", "1_000")
 
 
+def test_a_loop_through_two_flows_is_found_where_one_of_them_writes(tmp_path: Path) -> None:
+    text = """\
+        connections:
+          - id: sink
+            connector: standardwebhooks
+            audience: internal
+            settings: {secret: {env: A}, types: {case: unsilo.ticket.ticket.created.v1}}
+        flows:
+          - id: round
+            on: ticket.ticket.created
+            do:
+              - {deliver: sink, action: send, with: {type: x, data: y}}
+        """
+    fault = only_fault(tmp_path, text)
+    assert (fault.line, fault.field) == (10, "flows.0.do.0.deliver")
+    assert "set own_accounts" in fault.problem
+    assert read([write(tmp_path, text.replace("audience:", "own_accounts: [hub]\n            audience:"))]).flows
+
+
 def test_says_everything_that_is_wrong_in_all_files_at_once(tmp_path: Path) -> None:
     write(tmp_path, "hub: {public_url: ftp://a}\nconnections:\n - {id: A, connector: slack}", "a.yaml")
     write(tmp_path, "connections:\n - {id: b, connector: nothing}\nflow: []", "b.yml")

@@ -138,4 +138,5 @@ connector = Connector[StandardWebhooksSettings, Message](
     ignored=frozenset({IGNORED}),
     delivery_key=delivery_key,
     actions=ACTIONS,
+    knows_its_echoes=False,
 )
