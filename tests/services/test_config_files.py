@@ -1,6 +1,7 @@
 """What is said of a wrong `unsilo.yaml`: file, line, field and remedy; and that nothing of it is applied."""
 
 import json
+import os
 import textwrap
 from pathlib import Path
 
@@ -189,6 +190,30 @@ BROKEN: dict[str, tuple[str | bytes, int, str]] = {
 def test_says_where_a_file_is_broken(tmp_path: Path, text: str | bytes, line: int, problem: str) -> None:
     faults = refused(write(tmp_path, text))
     assert [fault.line for fault in faults if problem in fault.problem] == [line], faults
+
+
+def test_a_file_may_be_as_large_as_it_is_said_and_no_larger(tmp_path: Path) -> None:
+    spare = 1024 * 1024 - len(GOOD) - 2
+    assert read([write(tmp_path, f"{GOOD}#{'x' * spare}\n")]).connections
+    fault = only_fault(tmp_path, f"{GOOD}#{'x' * spare}y\n")
+    assert "larger than 1024 KiB: share it out" in fault.problem
+
+
+def test_what_is_too_large_is_not_read_to_its_end(tmp_path: Path) -> None:
+    file = tmp_path / "unsilo.yaml"
+    with file.open("wb") as opened:
+        opened.truncate(1024**4)  # more than there is memory; the disk holds none of it
+    (fault,) = refused(file)
+    assert "larger than" in fault.problem
+
+
+def test_what_is_no_regular_file_is_not_read_at_all(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.yaml"
+    os.mkfifo(pipe)
+    for path in (pipe, Path("/dev/zero")):
+        (fault,) = refused(path)
+        assert (fault.file, fault.line) == (path, 1)
+        assert fault.problem.startswith("is no regular file: ")
 
 
 def test_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:
