@@ -4,10 +4,13 @@ import json
 import os
 import pty
 import re
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,8 @@ from unsilo_schemas.catalogue import EVENT_TYPES
 from unsilo_services.cli.app import main
 from unsilo_services.config_topic import from_entries, load, publish_accounts
 from unsilo_services.kafka import TopicPartition
+from unsilo_services.local_hub import LocalHub
+from unsilo_services.settings import HubSettings
 
 from tests.services.running import SECRET, Hub, eventually, section, ticket
 
@@ -353,6 +358,54 @@ def test_says_in_a_sentence_that_no_kafka_answers(file: Path, words: list[str]) 
     assert "127.0.0.1:1" in ran.stderr
     assert "unsilo up" in ran.stderr
     assert len(ran.stderr.splitlines()) == 1
+
+
+def up(folder: Path, port: int) -> subprocess.CompletedProcess[str]:
+    """Where no Kafka answers, so that it ends in any case."""
+    more = {"UNSILO_KAFKA_BOOTSTRAP": "127.0.0.1:1", "UNSILO_DATA": str(folder), "UNSILO_GATEWAY_PORT": str(port)}
+    command = [sys.executable, "-m", "unsilo_services.cli.app", "up"]
+    return subprocess.run(command, env=os.environ | more, cwd=folder, capture_output=True, text=True, timeout=60)
+
+
+def test_up_says_before_all_else_that_its_port_is_taken_and_what_to_set(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        ran = up(tmp_path, port)
+    assert ran.returncode == 1
+    assert f"127.0.0.1:{port}: Address already in use" in ran.stderr
+    assert "UNSILO_GATEWAY_PORT" in ran.stderr
+    assert len(ran.stderr.splitlines()) == 1
+
+
+def test_up_says_that_a_port_is_none(tmp_path: Path) -> None:
+    ran = up(tmp_path, 70_000)
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("UNSILO_GATEWAY_PORT: ")
+
+
+def test_another_program_is_not_taken_for_the_gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = b"<html>welcome</html>"
+
+    class Answering(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(said)
+
+        def log_message(self, format: str, *words: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Answering) as other:
+        thread = threading.Thread(target=other.serve_forever)
+        thread.start()
+        hub = LocalHub(HubSettings(data=tmp_path), ephemeral=True, workers=1, say=print)
+        monkeypatch.setattr(hub, "gateway", f"http://127.0.0.1:{other.server_port}")
+        mistaken = hub.answers()
+        said = b'{"ok":true}'
+        ours = hub.answers()
+        other.shutdown()
+        thread.join()
+    assert (mistaken, ours) == (False, True)
 
 
 @pytest.mark.kafka
