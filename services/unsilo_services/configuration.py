@@ -105,6 +105,11 @@ class Configuration:
         return cls(HubSection(), {}, declares_hub=False)
 
 
+def whole_name(type: str) -> str:
+    """An event type as it is named in the catalogue, given in full or as people shorten it."""
+    return type if type.startswith("unsilo.") else f"unsilo.{type}.v1"
+
+
 def connector_of(section: ConnectionSection) -> Connector[Any, Any]:
     """The connector that a connection uses."""
     return connectors()[section.connector]

@@ -18,10 +18,10 @@ from unsilo_schemas.entity import EventType
 from unsilo_schemas.example import example
 
 from .audience import CLOSED, may_write
-from .configuration import Configuration, FlowSection, StepSection, connector_of
+from .configuration import Configuration, FlowSection, StepSection, connector_of, whole_name
 from .expressions import cel
 from .texts import Environment, Text, TextBroken, TextFailed
-from .two_way import loop_through, types_of
+from .two_way import loop_through
 
 Path = tuple[str | int, ...]
 Twins = Callable[[str, str], Mapping[str, Any] | None]
@@ -157,7 +157,7 @@ class _ConditionFailed(Exception):
 
 
 def _types(section: FlowSection) -> Iterator[EventType]:
-    for number, full in enumerate(types_of(section)):
+    for number, full in enumerate(map(whole_name, section.on)):
         if full not in EVENT_TYPES:
             near = ", ".join(get_close_matches(full, EVENT_TYPES, 5, 0.7))
             shown = f"near it: {near}" if near else "`unsilo schemas list` shows them"

@@ -5,13 +5,7 @@ Each echo would be taken for news and written on, for ever.
 
 from collections.abc import Iterator
 
-from .configuration import Configuration, FlowSection, connector_of
-
-
-def types_of(section: FlowSection) -> Iterator[str]:
-    """The event types that a flow waits for, by their whole names, whether there are such or not."""
-    for name in section.on:
-        yield name if name.startswith("unsilo.") else f"unsilo.{name}.v1"
+from .configuration import Configuration, connector_of, whole_name
 
 
 def loop_through(connection: str, configuration: Configuration) -> str | None:
@@ -22,7 +16,7 @@ def loop_through(connection: str, configuration: Configuration) -> str | None:
     types = section.settings.get("types")
     told = {type for type in types.values() if isinstance(type, str)} if isinstance(types, dict) else set()
     for name, flow in sorted(configuration.flows.items()):
-        if heard := sorted(told.intersection(types_of(flow))):
+        if heard := sorted(told.intersection(map(whole_name, flow.on))):
             return (
                 f"may come back as news without end: flow {name} waits for {heard[0]}, which {connection} tells of "
                 f"without a sign of what the hub wrote: set own_accounts of {connection} to the actor under which the "

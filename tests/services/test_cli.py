@@ -22,6 +22,7 @@ from unsilo_services.config_topic import from_entries, load, publish_accounts
 from unsilo_services.kafka import TopicPartition
 from unsilo_services.local_hub import LocalHub
 from unsilo_services.settings import HubSettings
+from unsilo_services.supervisor import Supervisor
 
 from tests.services.running import SECRET, Hub, eventually, section, ticket
 
@@ -276,6 +277,7 @@ def test_schemas_are_listed_and_shown_with_an_example(unsilo: Unsilo) -> None:
     name = "unsilo.ticket.ticket.created.v1"
     assert unsilo(None, "schemas", "show", name).json()["$schema"].endswith("2020-12/schema")
     assert name in unsilo(None, "schemas", "show", name, "--example").out
+    assert unsilo(None, "schemas", "show", "ticket.ticket.created") == unsilo(None, "schemas", "show", name)
     wrong = unsilo(None, "schemas", "show", "ticket.created")
     assert wrong.code == 1
     assert "unsilo.ticket" in wrong.err
@@ -310,6 +312,22 @@ def test_send_and_tail_go_through_the_running_hub(hub: Hub, unsilo: Unsilo, file
     assert len(lines) == 2
     assert all("helpdesk" in line and len(line) <= 110 for line in lines)
     assert unsilo(hub, "tail", "--once").out == ""
+
+
+@pytest.mark.kafka
+def test_tail_says_that_there_is_nothing_that_its_filters_could_let_through(
+    hub: Hub, unsilo: Unsilo, file: Path
+) -> None:
+    unsilo(hub, "apply")
+    nowhere = unsilo(hub, "tail", "--once", "--connection", "nosuch")
+    assert (nowhere.code, nowhere.out) == (1, "")
+    assert "there is no connection 'nosuch': `unsilo connections list`" in nowhere.err
+    nothing = unsilo(hub, "tail", "--once", "--type", "nosuch")
+    assert (nothing.code, nothing.out) == (1, "")
+    assert "no event type with 'nosuch' in it: `unsilo schemas list`" in nothing.err
+    assert unsilo(hub, "tail", "--once", "--type", "comment", "--connection", "chat").code == 0
+    hub.apply()  # which declares none
+    assert unsilo(hub, "tail", "--once", "--connection", "chat").code == 0, "a removed one has left events"
 
 
 def tailed(unsilo: Unsilo, hub: Hub, *words: str) -> list[dict[str, Any]]:
@@ -358,6 +376,22 @@ def test_says_in_a_sentence_that_no_kafka_answers(file: Path, words: list[str]) 
     assert "127.0.0.1:1" in ran.stderr
     assert "unsilo up" in ran.stderr
     assert len(ran.stderr.splitlines()) == 1
+
+
+def test_a_restart_is_announced_for_when_it_is(tmp_path: Path) -> None:
+    said: list[str] = []
+    supervisor = Supervisor(tmp_path, said.append)
+    supervisor.start("steady", [sys.executable, "-c", ""], {})
+    (child,) = supervisor._children
+    child.started_at -= 3600
+
+    def announced() -> list[str]:
+        supervisor.watch()
+        return said
+
+    eventually(announced, "its end to be seen")
+    assert "starts again in 0.5 s" in said[0]
+    supervisor.stop()
 
 
 def up(folder: Path, port: int) -> subprocess.CompletedProcess[str]:
