@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 from unsilo_connectors.discovery import connectors
 from unsilo_schemas.catalogue import EVENT_TYPES
 from unsilo_services.cli.app import main
@@ -392,6 +393,20 @@ def test_a_restart_is_announced_for_when_it_is(tmp_path: Path) -> None:
     eventually(announced, "its end to be seen")
     assert "starts again in 0.5 s" in said[0]
     supervisor.stop()
+
+
+@pytest.mark.kafka
+def test_a_service_warns_when_it_starts_of_a_topic_that_is_not_as_it_should_be(hub: Hub) -> None:
+    topic = hub.topics.dead("normalizer").name
+    sooner = ConfigEntry("retention.ms", "60000", incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[sooner])
+    for altered in hub.kafka.admin.incremental_alter_configs([resource]).values():
+        altered.result(30)
+    normalizer = hub.start("normalizer")
+    eventually(lambda: "metrics at" in normalizer.said, "its start")
+    (line,) = [line for line in normalizer.said.splitlines() if "is 60000, not" in line]
+    assert f"topic {topic}: retention.ms is 60000, not" in line
+    assert "`unsilo topics`" in line
 
 
 def up(folder: Path, port: int) -> subprocess.CompletedProcess[str]:
