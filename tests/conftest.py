@@ -10,12 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as examples
 from unsilo_services.broker.jars import kafka_version
 from unsilo_services.broker.local import HOST, SETTINGS, LocalKafka, free_ports
 from unsilo_services.errors import UnsiloError
 
 STARTED = pytest.StashKey[ExitStack]()
 BOOTSTRAP = pytest.StashKey[str]()
+
+# How long an example takes says how busy the machine is, and nothing of what is tested.
+examples.register_profile("unsilo", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+examples.load_profile("unsilo")
 
 
 @pytest.fixture(scope="session")

@@ -257,6 +257,8 @@ class Connector(Generic[SettingsT, PayloadT]):
     there, as events name their actor. `outgoing` are the settings that only writing takes: whoever takes deliveries in
     need not have their secrets. `escape` makes a foreign text harmless in the system's markup, `plain` makes
     plain text of what it sends as a body. `pause` says how long an answer's rate headers ask the account to be quiet.
+    `knows_its_echoes` is False where neither an account of ours nor a marker tells our own writes when they come back.
+    Such a connector's events are those that its setting `types` names; flows in both directions are refused.
     """
 
     name: str
@@ -281,3 +283,4 @@ class Connector(Generic[SettingsT, PayloadT]):
     escape: Callable[[str], str] = as_is
     plain: Callable[[str], str] = as_is
     pause: Callable[[Response], timedelta | None] = never
+    knows_its_echoes: bool = True

@@ -56,16 +56,17 @@ def read(paths: Iterable[Path]) -> Configuration:
                 faults.append(document.fault((*path, "id"), f"{section.id} is taken: every connection has its own"))
             connections[section.id] = section
             faults += _settings_faults(document, path, section)
-    configuration = Configuration(hub or HubSection(), connections)
-    flows = _flows(documents, configuration, faults)
+    configuration = Configuration(hub or HubSection(), connections, declares_hub=hub is not None)
+    configuration = _with_flows(documents, configuration, faults)
     if faults:
         raise ConfigurationRefused(faults)
-    return replace(configuration, flows=flows)
+    return configuration
 
 
-def _flows(documents: Iterable[Document], configuration: Configuration, faults: list[Fault]) -> dict[str, FlowSection]:
-    """The flows of all files, each compiled and run on an example of its events."""
+def _with_flows(documents: Iterable[Document], configuration: Configuration, faults: list[Fault]) -> Configuration:
+    """Adds the flows of all files, each compiled, and run on an example of its events, in sight of the others."""
     flows: dict[str, FlowSection] = {}
+    found: list[tuple[Document, tuple[Step, ...], FlowSection]] = []
     for document in documents:
         for number, item in enumerate(_items(document, "flows", faults)):
             path: tuple[Step, ...] = ("flows", number)
@@ -75,13 +76,16 @@ def _flows(documents: Iterable[Document], configuration: Configuration, faults: 
             if section.id in flows:
                 faults.append(document.fault((*path, "id"), f"{section.id} is taken: every flow has its own"))
             flows[section.id] = section
-            from .rules import Flow, RuleBroken  # CEL's package brings a terminal toolkit: commands start without it
-
-            try:
-                Flow(section, configuration)
-            except RuleBroken as broken:
-                faults.append(document.fault((*path, *broken.path), broken.problem))
-    return flows
+            found.append((document, path, section))
+    configuration = replace(configuration, flows=flows)
+    if found:
+        from .rules import Flow, RuleBroken  # CEL's package brings a terminal toolkit: commands start without it
+    for document, path, section in found:
+        try:
+            Flow(section, configuration)
+        except RuleBroken as broken:
+            faults.append(document.fault((*path, *broken.path), broken.problem))
+    return configuration
 
 
 def _items(document: Document, section: str, faults: list[Fault]) -> list[Any]:

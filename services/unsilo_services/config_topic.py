@@ -3,7 +3,7 @@
 import json
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pydantic import TypeAdapter
@@ -32,8 +32,8 @@ class Change:
 
 
 def entries(configuration: Configuration) -> dict[str, bytes]:
-    """A configuration as records: key and value."""
-    found = {_HUB: _encoded(configuration.hub)}
+    """A configuration as records: key and value. A hub that is not declared is none: it may be in another file."""
+    found = {_HUB: _encoded(configuration.hub)} if configuration.declares_hub else {}
     found |= {_CONNECTION + name: _encoded(section) for name, section in configuration.connections.items()}
     found |= {_FLOW + name: _encoded(section) for name, section in configuration.flows.items()}
     return found
@@ -41,7 +41,7 @@ def entries(configuration: Configuration) -> dict[str, bytes]:
 
 def from_entries(found: dict[str, bytes]) -> Configuration:
     """The configuration that records make. An entry that this version cannot read is left out and logged."""
-    hub = HubSection()
+    hub = None
     connections = {}
     flows = {}
     accounts: dict[str, list[str]] = {}
@@ -60,7 +60,7 @@ def from_entries(found: dict[str, bytes]) -> Configuration:
         except ValueError:
             log.error("configuration entry %s cannot be read by this version: apply it again", key)
     accounts |= {name: list(item.own_accounts) for name, item in connections.items() if item.own_accounts is not None}
-    return Configuration(hub, connections, flows, accounts)
+    return Configuration(hub or HubSection(), connections, flows, accounts, declares_hub=hub is not None)
 
 
 def publish_accounts(kafka: Kafka, topic: Topic, connection: str, accounts: Sequence[str]) -> None:
@@ -78,17 +78,20 @@ def changes(before: dict[str, bytes], after: dict[str, bytes], prune: bool) -> l
         if before.get(key) != value
     ]
     if prune:
-        found += [Change(key, "removed", None) for key in undeclared(before, after)]
+        gone = [key for key in before if _is_account(key) and _CONNECTION + key.removeprefix(_ACCOUNTS) not in after]
+        found += [Change(key, "removed", None) for key in sorted([*gone, *undeclared(before, after)])]
     return found
 
 
+def applied(before: dict[str, bytes], wanted: Iterable[Change]) -> dict[str, bytes]:
+    """The entries as changes leave them."""
+    changed = {change.key: change.value for change in wanted}
+    return {key: value for key, value in {**before, **changed}.items() if value is not None}
+
+
 def undeclared(before: dict[str, bytes], after: dict[str, bytes]) -> list[str]:
-    """Entries that no file declares any more. What delivery found out goes with its connection only."""
-    return sorted(
-        key
-        for key in before.keys() - after.keys()
-        if not key.startswith(_ACCOUNTS) or _CONNECTION + key.removeprefix(_ACCOUNTS) not in after
-    )
+    """Entries that no file declares any more. Accounts never are declared: they go with their connection."""
+    return sorted(key for key in before.keys() - after.keys() if not _is_account(key))
 
 
 def load(kafka: Kafka, topic: Topic) -> dict[str, bytes]:
@@ -157,6 +160,10 @@ class ConfigFollower:
             else:
                 log.warning("configuration: %s", error.str())
         consumer.close()
+
+
+def _is_account(key: str) -> bool:
+    return key.startswith(_ACCOUNTS)
 
 
 def _take(found: dict[str, bytes], message: Message) -> None:

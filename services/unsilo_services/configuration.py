@@ -97,10 +97,17 @@ class Configuration:
     flows: Mapping[str, FlowSection] = field(default_factory=dict)
     accounts: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Ids under which the hub acts in a connection's system, as far as they are known."""
+    declares_hub: bool = True
+    """Whether `hub` was written down, or only holds what is so unless it is."""
 
     @classmethod
     def empty(cls) -> "Configuration":
-        return cls(HubSection(), {})
+        return cls(HubSection(), {}, declares_hub=False)
+
+
+def whole_name(type: str) -> str:
+    """An event type as it is named in the catalogue, given in full or as people shorten it."""
+    return type if type.startswith("unsilo.") else f"unsilo.{type}.v1"
 
 
 def connector_of(section: ConnectionSection) -> Connector[Any, Any]:

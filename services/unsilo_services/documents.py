@@ -11,6 +11,7 @@ import yaml
 
 Step = str | int
 
+_MOST_BYTES = 1024 * 1024  # reading YAML takes minutes and gigabytes for ten times as much
 _MOST_PLACES = 100_000  # aliases can make a page of text into more than any memory holds
 _MOST_LEVELS = 50
 _QUOTED = re.compile(r"'[^']{3,}'|\"[^\"]{3,}\"")
@@ -111,7 +112,12 @@ for _kind, _pattern, _letters in (
 
 def _text(file: Path) -> str:
     try:
-        content = file.read_bytes()
+        if file.exists() and not file.is_file() and not file.is_dir():  # a device may never end, a pipe never begin
+            raise _Unreadable(1, "is no regular file: write the configuration into one")
+        with file.open("rb") as opened:
+            content = opened.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise _Unreadable(1, f"is larger than {_MOST_BYTES // 1024} KiB: share it out over several files")
         return content.decode("utf-8-sig")
     except OSError as error:
         raise _Unreadable(1, f"cannot be read: {error.strerror}") from error

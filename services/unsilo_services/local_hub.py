@@ -1,12 +1,14 @@
 """A whole hub on this machine: a local Kafka, unless another is named, and every service under one supervisor."""
 
+import errno
+import json
 import os
 import socket
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from http.client import HTTPException
 from pathlib import Path
 
 from unsilo_schemas.topics import Topics
@@ -49,7 +51,11 @@ class LocalHub:
         return self.settings.data / "logs"
 
     def start_kafka(self) -> Kafka:
-        """Starts the local Kafka, or finds the one that is named, and creates the topics. Returns the way to it."""
+        """Starts the local Kafka, or finds the one that is named, and creates the topics. Returns the way to it.
+
+        Raises HubNotReady before anything is started where the gateway could not listen.
+        """
+        assert self.gateway  # noqa: S101  # which port it gets is found out now
         if self.broker is not None:
             self.broker.start()
             os.environ["UNSILO_KAFKA_BOOTSTRAP"] = self.broker.bootstrap
@@ -75,7 +81,7 @@ class LocalHub:
         Notes where the hub is, for the commands that are run beside it.
         """
         end = time.monotonic() + _READY_SECONDS
-        while wanted() and not self._answers():
+        while wanted() and not self.answers():
             if time.monotonic() > end:
                 log = self.logs / "gateway.log"
                 raise HubNotReady(f"the gateway was not ready within {_READY_SECONDS:.0f} s: see {log}")
@@ -83,11 +89,12 @@ class LocalHub:
             time.sleep(WATCH_SECONDS)
         note_addresses(self.settings, {"gateway": self.gateway, "bootstrap": self.kafka.bootstrap})
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Whether the gateway takes deliveries in."""
         try:
-            with urllib.request.urlopen(f"{self.gateway}/health/ready", timeout=2):  # noqa: S310  # our own address
-                return True
-        except (urllib.error.URLError, OSError):
+            with urllib.request.urlopen(f"{self.gateway}/health/ready", timeout=2) as answer:  # noqa: S310  # our own
+                return bool(json.loads(answer.read(1000)) == {"ok": True})  # whatever else listens there says else
+        except (OSError, ValueError, HTTPException):
             return False
 
     def watch(self) -> None:
@@ -105,15 +112,25 @@ class LocalHub:
 
 
 def _gateway_port(settings: HubSettings) -> int:
-    """The port that was asked for; a free one where that is only the default and taken."""
-    if "gateway_port" in settings.model_fields_set:
-        return settings.gateway_port
-    for port in (settings.gateway_port, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((settings.gateway_host, port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise HubNotReady("no port is free for the gateway: set UNSILO_GATEWAY_PORT")
+    """The port that was asked for; a free one where that is only the default and taken. HubNotReady if there is none.
+
+    Another program there would be taken for the gateway, which would be restarted for a minute before anything is said.
+    """
+    host, port = settings.gateway_host, settings.gateway_port
+    try:
+        return _free_port(host, port)
+    except OSError as error:
+        if "gateway_port" not in settings.model_fields_set and error.errno == errno.EADDRINUSE:
+            return _free_port(host, 0)
+        remedy = "set UNSILO_GATEWAY_PORT to another port, or UNSILO_GATEWAY_HOST to another address"
+        if error.errno == errno.EADDRINUSE:
+            remedy = "stop what listens there, or set UNSILO_GATEWAY_PORT to another port (0: a free one)"
+        raise HubNotReady(f"the gateway cannot listen on {host}:{port}: {error.strerror}: {remedy}") from error
+
+
+def _free_port(host: str, port: int) -> int:
+    """A port that can be listened on, the one that is given unless that is 0; OSError."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, port))
+        return int(probe.getsockname()[1])

@@ -12,7 +12,7 @@ from unsilo_schemas.topics import Topics
 from .config_topic import ConfigFollower
 from .configuration import Configuration
 from .health import HealthServer
-from .kafka import Kafka
+from .kafka import Kafka, KafkaException
 from .logs import configure_logs
 from .loop import Step, TransactionalLoop
 from .settings import HubSettings
@@ -36,6 +36,7 @@ class Process:
         self.kafka.wait(60)
         self.topics = Topics(self.settings.topic_prefix)
         self.kafka.create(self.topics.fixed())
+        self._warn_of_drift()
         self.slot = Slot(
             self.settings.data, self.service, self.settings.instance, f"{self.kafka.cluster_id}-{self.topics.prefix}"
         )
@@ -47,6 +48,17 @@ class Process:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._follower.stop()
+
+    def _warn_of_drift(self) -> None:
+        """Topics that are there are never altered, and one that forgets too early or is shared out otherwise loses."""
+        try:
+            for drift in self.kafka.drift(self.topics.fixed()):
+                log.warning(
+                    "topic %s: %s is %s, not %s: correct it on the broker; `unsilo topics` shows what differs",
+                    drift.topic, drift.setting, drift.found, drift.wanted,
+                )  # fmt: skip
+        except KafkaException as error:
+            log.warning("whether the topics are as they should be cannot be seen: %s", error)
 
     @property
     def configuration(self) -> Configuration:

@@ -18,9 +18,10 @@ from unsilo_schemas.entity import EventType
 from unsilo_schemas.example import example
 
 from .audience import CLOSED, may_write
-from .configuration import Configuration, FlowSection, StepSection, connector_of
+from .configuration import Configuration, FlowSection, StepSection, connector_of, whole_name
 from .expressions import cel
 from .texts import Environment, Text, TextBroken, TextFailed
+from .two_way import loop_through
 
 Path = tuple[str | int, ...]
 Twins = Callable[[str, str], Mapping[str, Any] | None]
@@ -156,8 +157,7 @@ class _ConditionFailed(Exception):
 
 
 def _types(section: FlowSection) -> Iterator[EventType]:
-    for number, name in enumerate(section.on):
-        full = name if name.startswith("unsilo.") else f"unsilo.{name}.v1"
+    for number, full in enumerate(map(whole_name, section.on)):
         if full not in EVENT_TYPES:
             near = ", ".join(get_close_matches(full, EVENT_TYPES, 5, 0.7))
             shown = f"near it: {near}" if near else "`unsilo schemas list` shows them"
@@ -197,6 +197,8 @@ def _step(number: int, step: StepSection, configuration: Configuration) -> _Step
     if step.action not in connector.actions:
         known = ", ".join(connector.actions) or "none: it only listens"
         raise RuleBroken((*where, "action"), f"is no action of {connector.name}: there are {known}")
+    if (loop := loop_through(step.deliver, configuration)) is not None:
+        raise RuleBroken((*where, "deliver"), loop)
     action = connector.actions[step.action]
     if action.target_type is not None and step.to is None:
         raise RuleBroken((*where, "to"), f"is missing: name the field whose copy is the {action.target_type} to act on")

@@ -25,12 +25,14 @@ class HubSettings(BaseSettings):
     )
     replication_factor: int = Field(default=-1, description="of topics the hub creates; -1: the broker's default")
     gateway_host: str = Field(default=LOCAL, description="address that the gateway listens on")
-    gateway_port: int = Field(default=8080, description="port that the gateway listens on")
+    gateway_port: int = Field(default=8080, ge=0, le=65535, description="port that the gateway listens on")
     gateway_trusted_proxies: str = Field(
         default="", description="addresses, comma separated, whose X-Forwarded-For names the real sender"
     )
     health_host: str = Field(default=LOCAL, description="address of the other services' /metrics and /health")
-    health_port: int = Field(default=0, description="port of the other services' /metrics and /health; 0: a free one")
+    health_port: int = Field(
+        default=0, ge=0, le=65535, description="port of the other services' /metrics and /health; 0: a free one"
+    )
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR")
     log_format: str = Field(default="json", description="json, or text for people")
 

@@ -56,7 +56,7 @@ class Supervisor:
                 child.pause = _FIRST_PAUSE if now - child.started_at > _STEADY_SECONDS else child.pause * 2
                 child.pause = min(child.pause, _LONGEST_PAUSE)
                 child.restart_at = now + child.pause
-                self._say(f"{child.name} {_ending(code)}, starts again in {child.pause:.0f} s; its log: {child.log}")
+                self._say(f"{child.name} {_ending(code)}, starts again in {child.pause:g} s; its log: {child.log}")
             elif child.process is None and now >= child.restart_at:
                 self._launch(child)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 from unsilo_schemas.catalogue import ENTITY_TYPES, EVENT_TYPES
@@ -16,8 +16,6 @@ from unsilo_schemas.ticket import TICKET, Ticket
 
 EACH_KIND = pytest.mark.parametrize("kind", ENTITY_TYPES, ids=lambda kind: f"{kind.domain}.{kind.name}")
 EACH_EVENT = pytest.mark.parametrize("event", EVENT_TYPES.values(), ids=EVENT_TYPES)
-
-no_deadline = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def least(kind: EntityType) -> dict[str, Any]:
@@ -63,7 +61,6 @@ def test_previous_values_that_are_null_absent_or_none_stay_apart(previous: Any) 
 
 
 @EACH_KIND
-@no_deadline
 @given(choice=st.data())
 def test_an_entity_carries_the_fields_it_was_given_and_no_other(kind: EntityType, choice: st.DataObject) -> None:
     optional = [name for name, field in kind.model.model_fields.items() if not field.is_required()]

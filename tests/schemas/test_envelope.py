@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from unsilo_schemas.envelope import (
@@ -23,7 +23,6 @@ LEAST: dict[str, Any] = {"specversion": "1.0", "id": "1", "source": "/c/helpdesk
 JSON_TYPES = (None, "application/json", "application/json; charset=utf-8", "text/json", "application/vnd.x+json")
 OTHER_TYPES = ("text/plain", "application/octet-stream", "application/xml", "application/jsonl")
 
-no_deadline = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 names = st.from_regex(r"[a-z0-9]{1,20}", fullmatch=True).filter(
     lambda name: name != "data" and name not in Envelope.model_fields
@@ -79,7 +78,6 @@ def deep(levels: int) -> list[Any]:
     return nested
 
 
-@no_deadline
 @given(attributes(st.text(), something))
 def test_attributes_survive_kafka_headers(given_attributes: dict[str, Any]) -> None:
     envelope = Envelope(**given_attributes)
@@ -87,7 +85,6 @@ def test_attributes_survive_kafka_headers(given_attributes: dict[str, Any]) -> N
     assert given_attributes.items() <= dict(envelope).items()
 
 
-@no_deadline
 @given(attributes(st.text() | integers | st.booleans(), st.sampled_from(JSON_TYPES[1:])), json_values)
 def test_attributes_and_json_data_survive_structured_mode(given_attributes: dict[str, Any], value: Any) -> None:
     envelope = Envelope(**{"datacontenttype": "application/json", **given_attributes})
@@ -98,7 +95,6 @@ def test_attributes_and_json_data_survive_structured_mode(given_attributes: dict
     assert json.loads(data) == value
 
 
-@no_deadline
 @given(attributes(st.text() | integers | st.booleans(), st.sampled_from(OTHER_TYPES)), st.binary())
 def test_attributes_and_other_data_survive_structured_mode(given_attributes: dict[str, Any], data: bytes) -> None:
     envelope = Envelope(**{"datacontenttype": "text/plain", **given_attributes})
@@ -171,7 +167,6 @@ def test_writes_every_time_in_utc(name: str, given_text: str, written: str) -> N
     assert getattr(envelope, name).tzinfo is UTC
 
 
-@no_deadline
 @given(moments)
 def test_a_time_written_is_the_time_meant(moment: datetime) -> None:
     assert datetime.fromisoformat(timestamp(moment)) == moment
@@ -336,7 +331,6 @@ def test_refuses_what_is_no_event_at_all(event: Any) -> None:
         from_structured(event)
 
 
-@no_deadline
 @given(hostile_values | hostile_events)
 @example({**LEAST, "data_base64": "é"})
 def test_hostile_events_are_refused_or_can_be_passed_on_and_raise_nothing_else(event: Any) -> None:
@@ -348,7 +342,6 @@ def test_hostile_events_are_refused_or_can_be_passed_on_and_raise_nothing_else(e
     assert from_structured(json.loads(json.dumps(envelope.structured(data), allow_nan=False))) == (envelope, data)
 
 
-@no_deadline
 @given(
     st.lists(
         st.tuples(

@@ -3,11 +3,10 @@
 import uuid
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from unsilo_schemas.identity import entity_id, event_id
 
-no_deadline = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 parts = st.text(st.characters(codec="utf-8", exclude_characters="\x1e\x1f"))
 confusable = st.sampled_from(["", "a", "b", "aa", "ab", "a/b", "a:b", "\x00", "\x1e", "\n"])
 
@@ -37,7 +36,6 @@ def test_an_event_has_the_id_it_always_had(connection: str, event_key: str, id: 
     assert event_id(connection, event_key) == id
 
 
-@no_deadline
 @given(parts, parts, parts, parts)
 def test_an_entity_id_can_be_derived_without_this_package(connection: str, kind: str, id: str, scope: str) -> None:
     """UUIDv5 as RFC 9562 has it, so that a consumer in another language finds the same entity."""
@@ -46,21 +44,18 @@ def test_an_entity_id_can_be_derived_without_this_package(connection: str, kind:
     assert entity_id(connection, kind, id, scope) == str(by_hand)
 
 
-@no_deadline
 @given(parts, parts)
 def test_an_event_id_can_be_derived_without_this_package(connection: str, key: str) -> None:
     namespace = uuid.uuid5(uuid.NAMESPACE_URL, "urn:unsilo:event")
     assert event_id(connection, key) == str(uuid.uuid5(namespace, f"{connection}\x1f{key}"))
 
 
-@no_deadline
 @given(st.lists(confusable, min_size=4, max_size=4), st.lists(confusable, min_size=4, max_size=4))
 def test_parts_of_an_entity_id_that_differ_make_another_id(one: list[str], other: list[str]) -> None:
     assume(one != other)
     assert entity_id(*one) != entity_id(*other)
 
 
-@no_deadline
 @given(st.lists(parts, min_size=4, max_size=4), st.permutations(range(4)))
 def test_parts_of_an_entity_id_cannot_run_into_each_other(one: list[str], order: list[int]) -> None:
     giver, taker = order[:2]
@@ -78,14 +73,14 @@ def test_a_sender_who_writes_the_separator_cannot_forge_another_entitys_id() -> 
     assert entity_id("c", "t", "b", scope="a\x1ft") != entity_id("c", "t", "t\x1fb", scope="a")
 
 
-@no_deadline
 @given(parts, st.text(), parts, st.text())
 def test_parts_of_an_event_id_cannot_run_into_each_other(
     connection: str, key: str, other_connection: str, other_key: str
 ) -> None:
     assume((connection, key) != (other_connection, other_key))
     assert event_id(connection, key) != event_id(other_connection, other_key)
-    assert event_id(connection, key) != event_id(connection + key[:1], key[1:]) or not key
+    moved = key[:1].strip("\x1f")  # which no connection's name can hold
+    assert not moved or event_id(connection, key) != event_id(connection + moved, key[1:])
 
 
 def test_an_entity_and_an_event_never_share_an_id() -> None:

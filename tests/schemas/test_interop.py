@@ -16,7 +16,7 @@ from cloudevents.core.bindings.kafka import KafkaMessage
 from cloudevents.core.exceptions import CloudEventValidationError
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from unsilo_schemas.envelope import BATCHED, STRUCTURED, Envelope, batched, from_batched, from_structured
@@ -24,7 +24,6 @@ from unsilo_schemas.envelope import BATCHED, STRUCTURED, Envelope, batched, from
 LEAST: dict[str, Any] = {"specversion": "1.0", "id": "1", "source": "/c/helpdesk", "type": "unsilo.x.y.z.v1"}
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 
-no_deadline = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 something = st.text(min_size=1)
 moments = st.datetimes(
@@ -64,7 +63,6 @@ def to_json(value: Any) -> bytes:
     return json.dumps(value).encode()
 
 
-@no_deadline
 @given(texts, objects)
 def test_the_sdk_reads_what_we_put_on_kafka_and_we_read_it_back(attributes: dict[str, Any], data: Any) -> None:
     envelope = Envelope(**attributes)
@@ -76,7 +74,6 @@ def test_the_sdk_reads_what_we_put_on_kafka_and_we_read_it_back(attributes: dict
     assert json.loads(message.value) == data
 
 
-@no_deadline
 @given(texts, objects)
 def test_we_read_what_the_sdk_puts_on_kafka_and_it_reads_it_back(attributes: dict[str, Any], data: Any) -> None:
     message = kafka.to_binary_event(CloudEvent(dict(attributes), data))
@@ -87,7 +84,6 @@ def test_we_read_what_the_sdk_puts_on_kafka_and_it_reads_it_back(attributes: dic
     assert theirs.get_data() == data
 
 
-@no_deadline
 @given(texts, st.integers(-(2**31), 2**31 - 1), json_values)
 def test_the_sdk_reads_what_we_send_structured_and_we_read_it_back(
     attributes: dict[str, Any], hops: int, data: Any
@@ -103,7 +99,6 @@ def test_the_sdk_reads_what_we_send_structured_and_we_read_it_back(
         assert json.loads(back) == data
 
 
-@no_deadline
 @given(texts, objects | st.text())
 def test_we_read_what_the_sdk_sends_structured_and_it_reads_it_back(attributes: dict[str, Any], data: Any) -> None:
     sent = {"datacontenttype": "application/json", **attributes}
@@ -136,7 +131,6 @@ def test_bytes_that_the_sdk_sends_as_base64_are_read_though_they_are_json() -> N
     assert from_structured(event)[1] == b'{"a":1}'
 
 
-@no_deadline
 @given(st.lists(st.tuples(texts, objects), max_size=4))
 def test_a_batch_holds_what_the_sdk_reads_and_writes_one_by_one(given_events: list[tuple[dict[str, Any], Any]]) -> None:
     events = [

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from unsilo_schemas.catalogue import ENTITY_TYPES
 from unsilo_schemas.entity import EntityType
@@ -25,14 +25,11 @@ BY_LAYER = {
 }
 LONGEST = 249
 
-no_deadline = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-
 
 def named(name: str) -> Topic:
     return Topic(name, "key", 1, "delete", timedelta(days=1))
 
 
-@no_deadline
 @given(st.from_regex(r"[a-z0-9]([a-z0-9.-]{0,247}[a-z0-9])?", fullmatch=True))
 def test_allows_lower_case_letters_digits_dots_and_hyphens(name: str) -> None:
     assert named(name).name == name

@@ -4,19 +4,26 @@ import json
 import os
 import pty
 import re
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 from unsilo_connectors.discovery import connectors
 from unsilo_schemas.catalogue import EVENT_TYPES
 from unsilo_services.cli.app import main
-from unsilo_services.config_topic import from_entries, load
+from unsilo_services.config_topic import from_entries, load, publish_accounts
 from unsilo_services.kafka import TopicPartition
+from unsilo_services.local_hub import LocalHub
+from unsilo_services.settings import HubSettings
+from unsilo_services.supervisor import Supervisor
 
 from tests.services.running import SECRET, Hub, eventually, section, ticket
 
@@ -146,6 +153,61 @@ def test_apply_keeps_what_no_file_declares_until_it_is_told_to_prune(hub: Hub, u
 
 
 @pytest.mark.kafka
+def test_apply_of_a_file_without_a_hub_keeps_the_address_that_the_hub_has(hub: Hub, unsilo: Unsilo, file: Path) -> None:
+    unsilo(hub, "apply")
+    file.write_text(FILE.partition("\n")[2])
+    ran = unsilo(hub, "apply")
+    assert ran.code == 0
+    assert from_entries(entries_of(hub)).hub.public_url == "https://hub.example.org"
+    assert "kept, though no file declares it: hub (" in ran.err
+    assert unsilo(hub, "apply", "--prune", "--json").json() == [{"key": "hub", "change": "removed"}]
+
+
+@pytest.mark.kafka
+def test_what_the_hub_found_out_of_its_accounts_is_nothing_that_files_would_declare(
+    hub: Hub, unsilo: Unsilo, file: Path
+) -> None:
+    unsilo(hub, "apply")
+    publish_accounts(hub.kafka, hub.topics.config(), "chat", ["B1"])
+    file.write_text("".join(line for line in FILE.splitlines(keepends=True) if "chat" not in line))
+    assert "kept, though no file declares it: connection/chat (" in unsilo(hub, "apply").err
+    assert "accounts/chat" in entries_of(hub)
+    assert unsilo(hub, "apply", "--prune").code == 0
+    assert sorted(entries_of(hub)) == ["connection/helpdesk", "hub"]
+
+
+SINK = """\
+connections:
+  - id: sink
+    connector: standardwebhooks
+    audience: internal
+    settings: {secret: {env: SECRET}, types: {case: unsilo.ticket.ticket.created.v1}}
+  - {id: chat, connector: slack, audience: internal, settings: {signing_secret: {env: NOT_SET}}}
+flows:
+"""
+THERE = """\
+  - {id: there, on: social.post.published, do: [{deliver: sink, action: send, with: {type: x, data: y}}]}
+"""
+BACK = """\
+  - {id: back, on: ticket.ticket.created, do: [{deliver: chat, action: post, with: {channel: x, text: y}}]}
+"""
+
+
+@pytest.mark.kafka
+def test_apply_refuses_a_loop_that_only_files_applied_one_by_one_make(hub: Hub, unsilo: Unsilo, file: Path) -> None:
+    file.write_text(SINK + THERE)
+    assert unsilo(hub, "apply").code == 0
+    file.write_text(SINK + BACK)
+    before = entries_of(hub)
+    ran = unsilo(hub, "apply")
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.startswith("flow there: do.0.deliver: ")
+    assert "own_accounts" in ran.err
+    assert entries_of(hub) == before
+    assert unsilo(hub, "apply", "--prune").code == 0
+
+
+@pytest.mark.kafka
 def test_apply_of_two_people_at_once_ends_in_one_of_both(hub: Hub, file: Path) -> None:
     command = [sys.executable, "-m", "unsilo_services.cli.app", "apply", "-f"]
     files = []
@@ -216,6 +278,7 @@ def test_schemas_are_listed_and_shown_with_an_example(unsilo: Unsilo) -> None:
     name = "unsilo.ticket.ticket.created.v1"
     assert unsilo(None, "schemas", "show", name).json()["$schema"].endswith("2020-12/schema")
     assert name in unsilo(None, "schemas", "show", name, "--example").out
+    assert unsilo(None, "schemas", "show", "ticket.ticket.created") == unsilo(None, "schemas", "show", name)
     wrong = unsilo(None, "schemas", "show", "ticket.created")
     assert wrong.code == 1
     assert "unsilo.ticket" in wrong.err
@@ -250,6 +313,22 @@ def test_send_and_tail_go_through_the_running_hub(hub: Hub, unsilo: Unsilo, file
     assert len(lines) == 2
     assert all("helpdesk" in line and len(line) <= 110 for line in lines)
     assert unsilo(hub, "tail", "--once").out == ""
+
+
+@pytest.mark.kafka
+def test_tail_says_that_there_is_nothing_that_its_filters_could_let_through(
+    hub: Hub, unsilo: Unsilo, file: Path
+) -> None:
+    unsilo(hub, "apply")
+    nowhere = unsilo(hub, "tail", "--once", "--connection", "nosuch")
+    assert (nowhere.code, nowhere.out) == (1, "")
+    assert "there is no connection 'nosuch': `unsilo connections list`" in nowhere.err
+    nothing = unsilo(hub, "tail", "--once", "--type", "nosuch")
+    assert (nothing.code, nothing.out) == (1, "")
+    assert "no event type with 'nosuch' in it: `unsilo schemas list`" in nothing.err
+    assert unsilo(hub, "tail", "--once", "--type", "comment", "--connection", "chat").code == 0
+    hub.apply()  # which declares none
+    assert unsilo(hub, "tail", "--once", "--connection", "chat").code == 0, "a removed one has left events"
 
 
 def tailed(unsilo: Unsilo, hub: Hub, *words: str) -> list[dict[str, Any]]:
@@ -298,6 +377,84 @@ def test_says_in_a_sentence_that_no_kafka_answers(file: Path, words: list[str]) 
     assert "127.0.0.1:1" in ran.stderr
     assert "unsilo up" in ran.stderr
     assert len(ran.stderr.splitlines()) == 1
+
+
+def test_a_restart_is_announced_for_when_it_is(tmp_path: Path) -> None:
+    said: list[str] = []
+    supervisor = Supervisor(tmp_path, said.append)
+    supervisor.start("steady", [sys.executable, "-c", ""], {})
+    (child,) = supervisor._children
+    child.started_at -= 3600
+
+    def announced() -> list[str]:
+        supervisor.watch()
+        return said
+
+    eventually(announced, "its end to be seen")
+    assert "starts again in 0.5 s" in said[0]
+    supervisor.stop()
+
+
+@pytest.mark.kafka
+def test_a_service_warns_when_it_starts_of_a_topic_that_is_not_as_it_should_be(hub: Hub) -> None:
+    topic = hub.topics.dead("normalizer").name
+    sooner = ConfigEntry("retention.ms", "60000", incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[sooner])
+    for altered in hub.kafka.admin.incremental_alter_configs([resource]).values():
+        altered.result(30)
+    normalizer = hub.start("normalizer")
+    eventually(lambda: "metrics at" in normalizer.said, "its start")
+    (line,) = [line for line in normalizer.said.splitlines() if "is 60000, not" in line]
+    assert f"topic {topic}: retention.ms is 60000, not" in line
+    assert "`unsilo topics`" in line
+
+
+def up(folder: Path, port: int) -> subprocess.CompletedProcess[str]:
+    """Where no Kafka answers, so that it ends in any case."""
+    more = {"UNSILO_KAFKA_BOOTSTRAP": "127.0.0.1:1", "UNSILO_DATA": str(folder), "UNSILO_GATEWAY_PORT": str(port)}
+    command = [sys.executable, "-m", "unsilo_services.cli.app", "up"]
+    return subprocess.run(command, env=os.environ | more, cwd=folder, capture_output=True, text=True, timeout=60)
+
+
+def test_up_says_before_all_else_that_its_port_is_taken_and_what_to_set(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        ran = up(tmp_path, port)
+    assert ran.returncode == 1
+    assert f"127.0.0.1:{port}: Address already in use" in ran.stderr
+    assert "UNSILO_GATEWAY_PORT" in ran.stderr
+    assert len(ran.stderr.splitlines()) == 1
+
+
+def test_up_says_that_a_port_is_none(tmp_path: Path) -> None:
+    ran = up(tmp_path, 70_000)
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("UNSILO_GATEWAY_PORT: ")
+
+
+def test_another_program_is_not_taken_for_the_gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = b"<html>welcome</html>"
+
+    class Answering(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(said)
+
+        def log_message(self, format: str, *words: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Answering) as other:
+        thread = threading.Thread(target=other.serve_forever)
+        thread.start()
+        hub = LocalHub(HubSettings(data=tmp_path), ephemeral=True, workers=1, say=print)
+        monkeypatch.setattr(hub, "gateway", f"http://127.0.0.1:{other.server_port}")
+        mistaken = hub.answers()
+        said = b'{"ok":true}'
+        ours = hub.answers()
+        other.shutdown()
+        thread.join()
+    assert (mistaken, ours) == (False, True)
 
 
 @pytest.mark.kafka

@@ -1,6 +1,7 @@
 """What is said of a wrong `unsilo.yaml`: file, line, field and remedy; and that nothing of it is applied."""
 
 import json
+import os
 import textwrap
 from pathlib import Path
 
@@ -191,6 +192,30 @@ def test_says_where_a_file_is_broken(tmp_path: Path, text: str | bytes, line: in
     assert [fault.line for fault in faults if problem in fault.problem] == [line], faults
 
 
+def test_a_file_may_be_as_large_as_it_is_said_and_no_larger(tmp_path: Path) -> None:
+    spare = 1024 * 1024 - len(GOOD) - 2
+    assert read([write(tmp_path, f"{GOOD}#{'x' * spare}\n")]).connections
+    fault = only_fault(tmp_path, f"{GOOD}#{'x' * spare}y\n")
+    assert "larger than 1024 KiB: share it out" in fault.problem
+
+
+def test_what_is_too_large_is_not_read_to_its_end(tmp_path: Path) -> None:
+    file = tmp_path / "unsilo.yaml"
+    with file.open("wb") as opened:
+        opened.truncate(1024**4)  # more than there is memory; the disk holds none of it
+    (fault,) = refused(file)
+    assert "larger than" in fault.problem
+
+
+def test_what_is_no_regular_file_is_not_read_at_all(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.yaml"
+    os.mkfifo(pipe)
+    for path in (pipe, Path("/dev/zero")):
+        (fault,) = refused(path)
+        assert (fault.file, fault.line) == (path, 1)
+        assert fault.problem.startswith("is no regular file: ")
+
+
 def test_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:
     assert read([write(tmp_path, b"\xef\xbb\xbf" + GOOD.encode())]).connections
 
@@ -205,6 +230,25 @@ def test_plain_values_are_what_yaml_1_2_says(tmp_path: Path) -> None:
         """
     accounts = read([write(tmp_path, text)]).connections["a"].own_accounts
     assert accounts == ("0042", "12:30", "2026-03-02", "yes", "1_000")
+
+
+def test_a_loop_through_two_flows_is_found_where_one_of_them_writes(tmp_path: Path) -> None:
+    text = """\
+        connections:
+          - id: sink
+            connector: standardwebhooks
+            audience: internal
+            settings: {secret: {env: A}, types: {case: unsilo.ticket.ticket.created.v1}}
+        flows:
+          - id: round
+            on: ticket.ticket.created
+            do:
+              - {deliver: sink, action: send, with: {type: x, data: y}}
+        """
+    fault = only_fault(tmp_path, text)
+    assert (fault.line, fault.field) == (10, "flows.0.do.0.deliver")
+    assert "set own_accounts" in fault.problem
+    assert read([write(tmp_path, text.replace("audience:", "own_accounts: [hub]\n            audience:"))]).flows
 
 
 def test_says_everything_that_is_wrong_in_all_files_at_once(tmp_path: Path) -> None:
@@ -337,7 +381,7 @@ DOCUMENTS = st.fixed_dictionaries(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(DOCUMENTS)
 def test_whatever_is_written_is_read_or_refused_with_a_line(tmp_path: Path, document: object) -> None:
     try:
@@ -346,7 +390,7 @@ def test_whatever_is_written_is_read_or_refused_with_a_line(tmp_path: Path, docu
         assert all(fault.line >= 1 and fault.problem for fault in refusal.faults)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.binary(max_size=60) | st.text(alphabet=" \n\t-:{}[]&*!|>'\"%@`#,?<ab1", max_size=60).map(str.encode))
 def test_whatever_bytes_a_file_holds_it_is_read_or_refused(tmp_path: Path, content: bytes) -> None:
     try:

@@ -401,6 +401,42 @@ def test_check_names_place_and_remedy(step: Mapping[str, Any], on: str, place: s
     assert problem in found[1]
 
 
+ECHOING = ConnectionSection(
+    id="sink",
+    connector="standardwebhooks",
+    audience="internal",
+    settings={"secret": SECRET, "types": {"case.opened": f"unsilo.{TICKET}.v1"}},
+)
+
+
+def through_sink(sink: ConnectionSection, **waiting: str) -> Configuration:
+    """A flow that writes to the sink, and one that waits for each of those event types."""
+    send = {"deliver": "sink", "action": "send", "with": {"type": "x", "data": "y"}}
+    sections = [FlowSection.model_validate({"id": "to-sink", "on": "social.post.published", "do": [send]})]
+    sections += [FlowSection.model_validate({"id": name, "on": on, "do": [POST]}) for name, on in waiting.items()]
+    return Configuration(HubSection(), {**CONNECTIONS, "sink": sink}, {section.id: section for section in sections})
+
+
+def compiled(configuration: Configuration) -> list[Flow]:
+    return [Flow(section, configuration) for section in configuration.flows.values()]
+
+
+@pytest.mark.parametrize("on", [TICKET, f"unsilo.{TICKET}.v1"])
+def test_what_does_not_know_its_echoes_is_not_written_to_while_a_flow_waits_for_what_it_tells(on: str) -> None:
+    with pytest.raises(
+        RuleBroken, match=r"flow back waits for .*: set own_accounts of sink .* one direction"
+    ) as caught:
+        compiled(through_sink(ECHOING, back=on))
+    assert caught.value.path == ("do", 0, "deliver")
+
+
+def test_what_does_not_know_its_echoes_is_written_to_in_one_direction_or_where_it_names_who_we_are() -> None:
+    compiled(through_sink(ECHOING, elsewhere=COMMENT))
+    compiled(through_sink(ECHOING.model_copy(update={"own_accounts": ("hub",)}), back=TICKET))
+    with pytest.raises(RuleBroken, match="own_accounts"):
+        compiled(through_sink(ECHOING.model_copy(update={"own_accounts": ()}), back=TICKET))
+
+
 def test_an_internal_comment_may_go_to_a_connection_that_is_not_marked() -> None:
     flow({"deliver": "desk", "action": "comment", "to": "id", "with": {"body": "x"}})
     flow({"deliver": "desk", "action": "comment", "to": "id", "with": {"body": "x", "public": "{{ false }}"}})

@@ -139,4 +139,5 @@ connector = Connector[StandardWebhooksSettings, Message](
     delivery_key=delivery_key,
     outgoing=frozenset({"sending_secret"}),
     actions=ACTIONS,
+    knows_its_echoes=False,
 )

@@ -12,7 +12,7 @@ from unsilo_schemas.example import example as made_up
 from unsilo_schemas.jsonschema import schema
 from unsilo_schemas.topics import Topics
 
-from ..configuration import topics_of
+from ..configuration import topics_of, whole_name
 from .hub import Hub
 from .output import AsJson, fail, show_facts, show_json, show_rows
 from .scaffold import new_connector
@@ -81,16 +81,17 @@ def list_schemas(as_json: AsJson = False) -> None:
 
 @schemas_app.command("show")
 def show_schema(
-    type: Annotated[str, typer.Argument(help="Its whole name, as `unsilo schemas list` shows it.")],
+    type: Annotated[str, typer.Argument(help="Its name; `unsilo.` and `.v1` may be left out.")],
     example: Annotated[bool, typer.Option("--example", help="Show an event of that type instead.")] = False,
 ) -> None:
     """Show the JSON Schema of an event type, or an example of it.
 
-    Example: unsilo schemas show unsilo.ticket.ticket.created.v1 --example
+    Example: unsilo schemas show ticket.ticket.created --example
     """
+    short, type = type, whole_name(type)
     if type not in EVENT_TYPES:
-        close = [name for name in EVENT_TYPES if type in name]
-        raise fail(f"there is no event type {type!r}" + (f"; did you mean {', '.join(close)}?" if close else ""))
+        close = [name for name in EVENT_TYPES if short in name]
+        raise fail(f"there is no event type {short!r}" + (f"; did you mean {', '.join(close)}?" if close else ""))
     if not example:
         show_json(schema(EVENT_TYPES[type]))
         return

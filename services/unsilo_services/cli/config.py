@@ -7,10 +7,12 @@ from typing import Annotated
 import typer
 from unsilo_schemas.topics import Topics
 
-from ..config_topic import Change, changes, entries, load, publish, undeclared
+from ..config_topic import Change, applied, changes, entries, from_entries, load, publish, undeclared
 from ..configuration import Configuration, topics_of
+from ..errors import UnsiloError
 from ..kafka import Kafka
 from ..settings import HubSettings
+from ..two_way import loops
 from .hub import REACH_SECONDS
 from .output import AsJson, console, errors, show_json
 
@@ -20,6 +22,10 @@ _FOLLOW_SECONDS = 15.0
 Files = Annotated[
     list[Path], typer.Option("-f", "--file", help="Configuration: files or folders of them.", show_default=True)
 ]
+
+
+class ConfigurationLoops(UnsiloError):
+    """Together with what was applied before, flows would answer themselves. Nothing is applied."""
 
 
 def check(files: Files = [DEFAULT_FILE], as_json: AsJson = False) -> None:  # noqa: B006  # typer's way to a default
@@ -75,6 +81,8 @@ def apply_read(
     kafka.create(topics.fixed())
     before = load(kafka, topics.config())
     wanted = changes(before, entries(configuration), prune)
+    if found := list(loops(from_entries(applied(before, wanted)))):  # with what other files have declared
+        raise ConfigurationLoops("\n".join(found))
     kept = undeclared(before, entries(configuration))
     if kept and not prune:
         errors.print(f"kept, though no file declares it: {', '.join(kept)} (--prune removes)", markup=False)

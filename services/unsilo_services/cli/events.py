@@ -11,7 +11,7 @@ import typer
 from pydantic import ValidationError
 from unsilo_connectors.contract import UnusableSecret
 from unsilo_connectors.samples import Sample, samples
-from unsilo_schemas.catalogue import ENTITY_TYPES
+from unsilo_schemas.catalogue import ENTITY_TYPES, EVENT_TYPES
 from unsilo_schemas.envelope import Envelope
 from unsilo_schemas.topics import Topics
 
@@ -36,7 +36,11 @@ def tail(
 
     Example: unsilo tail --type ticket --since 10m
     """
+    if type is not None and not any(type in name for name in EVENT_TYPES):
+        raise fail(f"there is no event type with {type!r} in it: `unsilo schemas list` shows those there are")
     hub = Hub.reach()
+    if connection is not None and hub.topics.raw(connection).name not in hub.partitions:  # one removed left events
+        hub.connection(connection)
     start = None if since is None else moment(since)
     for message in _events(hub.kafka, hub.topics, start, once):
         try:
