@@ -663,6 +663,18 @@ def test_who_we_are_is_asked_and_told_to_everybody(writing: Writing, worker: Wor
     eventually(lambda: worker._follower.current.accounts.get(chat) == ["B0DOUBLE01", "U0DOUBLE01"])
 
 
+def test_who_we_are_is_known_once_a_connection_gets_its_token(
+    writing: Writing, worker: Worker, chat_double: Double, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = {"signing_secret": {"env": "SECRET"}, "api_url": f"{chat_double.url}/api"}
+    section = ConnectionSection(id=new_id("chat"), connector="slack", audience="internal", settings=settings)
+    chat = connected(writing, section)
+    eventually(lambda: f"connection {chat} has no token" in caplog.text)
+    assert chat not in worker._follower.current.accounts
+    connected(writing, section.model_copy(update={"settings": {**settings, "token": {"env": "SECRET"}}}))
+    eventually(lambda: worker._follower.current.accounts.get(chat) == ["B0DOUBLE01", "U0DOUBLE01"])
+
+
 def test_a_connector_that_cannot_say_who_we_are_stops_nobody(writing: Writing, worker: Worker) -> None:
     to_the_worst(writing)
     assert ASKED.wait(PATIENCE_SECONDS)
