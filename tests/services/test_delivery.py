@@ -1,5 +1,6 @@
 """Delivery on a real Kafka and over real sockets: in order, once where that can be had, and each for itself."""
 
+import base64
 import gzip
 import json
 import logging
@@ -18,6 +19,7 @@ import pytest
 from prometheus_client import REGISTRY, generate_latest
 from tenacity import Future, RetryCallState, Retrying
 from unsilo_connectors.actions import Action, Arguments, Call, Command, Postponed, Refused, Response, Steps, Written
+from unsilo_connectors.contract import Connection, UntrustedWebhook, WebhookRequest
 from unsilo_connectors.discovery import connectors
 from unsilo_connectors.secrets import Resolved
 from unsilo_connectors.slack.settings import SlackSettings
@@ -533,6 +535,62 @@ def test_a_missing_secret_refuses_and_names_itself(writing: Writing, worker: Wor
         command = sent(writing, connected(writing, section), "x")
         [letter] = writing.await_letter("delivery", command.id)
         assert "environment variable NOT_THERE is not set" in letter.headers["dl_error"]
+
+
+def test_a_command_that_waits_goes_to_the_address_that_was_corrected(writing: Writing, worker: Worker) -> None:
+    with remote(lambda arrival: (503, {}, b"")) as wrong, remote(lambda arrival: OK) as right:
+        sink = to_receiver(writing, wrong.url)
+        command = sent(writing, sink, "x")
+        wrong.wait(2)
+        change(writing, sink, url=f"{right.url}/in")
+        writing.await_link(command.id)
+        assert [arrival.headers["webhook-id"] for arrival in right.arrived] == [command.id]
+
+
+def test_a_command_that_waits_signs_with_the_secret_that_its_file_holds_by_then(
+    writing: Writing, worker: Worker, tmp_path: Path
+) -> None:
+    other = "whsec_" + base64.b64encode(b"the other secret of this receiver").decode()
+    (file := tmp_path / "secret").write_text(WHSEC)
+    with remote(lambda arrival: OK if signed_with(other, arrival) else (503, {}, b"")) as there:
+        sink = to_receiver(writing, there.url)
+        change(writing, sink, sending_secret={"file": str(file)})
+        command = sent(writing, sink, "x")
+        there.wait(2)
+        file.write_text(other)
+        writing.await_link(command.id)
+
+
+def signed_with(secret: str, arrival: Arrival) -> bool:
+    """Whether a receiver with this secret trusts what came."""
+    settings = StandardWebhooksSettings.model_validate({"secret": Resolved(secret)})
+    here = Connection("sink", "standardwebhooks", settings)
+    try:
+        connectors()["standardwebhooks"].verify(WebhookRequest(here, arrival.headers, arrival.body, datetime.now(UTC)))
+    except UntrustedWebhook:
+        return False
+    return True
+
+
+def change(hub: Writing, connection: str, audience: str | None = "internal", **settings: Any) -> None:
+    """Configures a connection otherwise, as `unsilo apply` does."""
+    before = hub.connections[connection]
+    found = {"settings": {**before.settings, **settings}, "audience": audience}
+    hub.configure([before.model_copy(update=found)])
+
+
+def test_a_command_that_waits_is_not_written_once_its_connection_is_closed_to_it(
+    writing: Writing, worker: Worker
+) -> None:
+    with remote(lambda arrival: (503, {}, b"")) as there, remote(lambda arrival: OK) as after:
+        sink = to_receiver(writing, there.url)
+        command = sent(writing, sink, "x")
+        there.wait(2)
+        change(writing, sink, audience=None, url=f"{after.url}/in")
+        [letter] = writing.await_letter("delivery", command.id)
+        assert (letter.headers["dl_reason"], letter.headers["dl_stage"]) == ("rule_violation", "gate")
+        assert f"connection {sink} is not marked `audience: internal`" in letter.headers["dl_error"]
+        assert after.arrived == []
 
 
 def test_a_connection_that_is_taken_away_while_its_call_is_out_loses_no_result(

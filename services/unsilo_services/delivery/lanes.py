@@ -19,13 +19,17 @@ from tenacity import AsyncRetrying, RetryCallState, RetryError, retry_if_excepti
 from tenacity.wait import wait_random_exponential
 from unsilo_connectors.actions import Command, Postponed, Refused
 
+from ..dead_letters import DeadLetter
 from ..errors import where
 from ..metrics import DELIVERY_ATTEMPTS, DELIVERY_SECONDS
 from .calls import carry_out, client
-from .jobs import Job
-from .outcomes import Done, Failed, Outcome
+from .jobs import Job, Order
+from .outcomes import Done, Outcome
 
 log = logging.getLogger(__name__)
+
+Prepare = Callable[[Order], Job]
+Tell = Callable[[Outcome], None]
 
 CONCURRENT_CALLS = 8  # for each connection
 _FIRST_WAIT_SECONDS = 0.5
@@ -62,7 +66,7 @@ class _Lane:
 
 
 class Lanes:
-    """Takes jobs from any thread and tells their outcome from its own."""
+    """Takes orders from any thread and tells their outcome from its own."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -86,12 +90,16 @@ class Lanes:
         self._thread.join(10)
         self._loop.close()
 
-    def submit(self, name: Hashable, job: Job, tell: Callable[[Outcome], None]) -> None:
-        """Carries a job out behind those of the same object. `tell` is called from the lanes' thread, at most once."""
-        self._loop.call_soon_threadsafe(self._enqueue, name, job, tell)
+    def submit(self, name: Hashable, order: Order, prepare: Prepare, tell: Tell) -> None:
+        """Carries an order out behind those of the same object.
+
+        `prepare` says before each attempt what is to be done then: between two of them may lie a day. Both it and
+        `tell` are called from the lanes' thread, the latter at most once.
+        """
+        self._loop.call_soon_threadsafe(self._enqueue, name, order, prepare, tell)
 
     def drain(self, names: Collection[Hashable], seconds: float) -> None:
-        """Cancels the jobs that are not calling, and waits for the calls that are out, at most so long."""
+        """Cancels the orders that are not calling, and waits for the calls that are out, at most so long."""
         try:
             self._across(self._drain(names, seconds)).result(seconds + 5)
         except TimeoutError:
@@ -105,69 +113,73 @@ class Lanes:
         self.turned_at = time.monotonic()
         self._loop.call_later(_TURN_SECONDS, self._turn)
 
-    def _enqueue(self, name: Hashable, job: Job, tell: Callable[[Outcome], None]) -> None:
-        lane = self._lane(job.connection.id)
-        task = self._loop.create_task(self._run(lane, lane.last.get(job.aggregate), job, tell))
-        lane.last[job.aggregate] = self._tasks[name] = task
+    def _enqueue(self, name: Hashable, order: Order, prepare: Prepare, tell: Tell) -> None:
+        lane = self._lane(order.connection)
+        task = self._loop.create_task(self._run(lane, lane.last.get(order.aggregate), order, prepare, tell))
+        lane.last[order.aggregate] = self._tasks[name] = task
 
         def forget(done: "asyncio.Task[None]") -> None:
             self._ending.discard(done)
             if self._tasks.get(name) is done:
                 del self._tasks[name]
-            if lane.last.get(job.aggregate) is done:
-                del lane.last[job.aggregate]
+            if lane.last.get(order.aggregate) is done:
+                del lane.last[order.aggregate]
 
         task.add_done_callback(forget)
 
     async def _run(
-        self, lane: _Lane, before: "asyncio.Task[None] | None", job: Job, tell: Callable[[Outcome], None]
+        self, lane: _Lane, before: "asyncio.Task[None] | None", order: Order, prepare: Prepare, tell: Tell
     ) -> None:
+        until = order.given_up_at(datetime.now(UTC))
         if before is not None:
             await asyncio.wait([before])
-        tell(await self._until_settled(lane, job))
+        tell(await self._until_settled(lane, order, prepare, until))
 
-    async def _until_settled(self, lane: _Lane, job: Job) -> Outcome:
+    async def _until_settled(self, lane: _Lane, order: Order, prepare: Prepare, until: datetime) -> Outcome:
         try:
             async for attempt in AsyncRetrying(
                 retry=retry_if_exception_type(Postponed),
                 wait=_pause,
-                stop=lambda state: datetime.now(UTC) >= job.until,
+                stop=lambda state: datetime.now(UTC) >= until,
             ):
                 with attempt:
-                    repeated = job.repeated or attempt.retry_state.attempt_number > 1
-                    return await self._attempt(lane, job, repeated)
-        except Refused as error:
-            return Failed("delivery_rejected", f"{job.connector.name} {error}")
+                    repeated = order.repeated or attempt.retry_state.attempt_number > 1
+                    async with lane.turn(), self._called():
+                        return await self._attempt(lane, prepare(order), repeated)
+        except DeadLetter as letter:
+            return letter
         except RetryError as error:
-            return Failed("delivery_timeout", f"{job.connector.name} {error.last_attempt.exception()}")
+            return DeadLetter("delivery_timeout", str(error.last_attempt.exception()), "call")
         except Exception as error:  # a fault of the connector must not stop other commands
-            why = f"{job.connector.name}: {where(error)}"
-            log.error("the action of a command of %s failed: %s", job.connection.id, why)
-            return Failed("delivery_rejected", why)
+            log.error("the action of a command of %s failed: %s", order.connection, where(error))
+            return DeadLetter("delivery_rejected", f"the action failed: {where(error)}", "call")
         raise AssertionError("an attempt ends in one of these ways")
 
-    async def _attempt(self, lane: _Lane, job: Job, repeated: bool) -> Outcome:
-        async with lane.turn(), self._called():
-            started = time.perf_counter()
-            command = Command(
-                job.connection, job.key, job.arguments, datetime.now(UTC), target=job.target, repeated=repeated
-            )
-            outcome = "refused"
-            try:
-                written, last = await carry_out(lane.http, job.action.perform(command), job.trace)
-                outcome = "done"
-            except Postponed as error:
-                outcome = "postponed"
-                if error.whole_connection:
-                    lane.be_quiet(error.retry_after or timedelta(seconds=1))
-                raise
-            finally:
-                DELIVERY_ATTEMPTS.labels(job.connection.id, outcome).inc()
-            DELIVERY_SECONDS.labels(job.connection.id).observe(time.perf_counter() - started)
-            pause = None if last is None else job.connector.pause(last)
-            if pause is not None:
-                lane.be_quiet(pause)
-            return Done(written)
+    async def _attempt(self, lane: _Lane, job: Job, repeated: bool) -> Done:
+        """Raises Postponed or DeadLetter, which say whose answer it was."""
+        system = job.connector.name
+        started = time.perf_counter()
+        command = Command(
+            job.connection, job.key, job.arguments, datetime.now(UTC), target=job.target, repeated=repeated
+        )
+        outcome = "refused"
+        try:
+            written, last = await carry_out(lane.http, job.action.perform(command), job.trace)
+            outcome = "done"
+        except Postponed as error:
+            outcome = "postponed"
+            if error.whole_connection:
+                lane.be_quiet(error.retry_after or timedelta(seconds=1))
+            raise Postponed(f"{system} {error}", error.retry_after) from None
+        except Refused as error:
+            raise DeadLetter("delivery_rejected", f"{system} {error}", "call") from None
+        finally:
+            DELIVERY_ATTEMPTS.labels(job.connection.id, outcome).inc()
+        DELIVERY_SECONDS.labels(job.connection.id).observe(time.perf_counter() - started)
+        pause = None if last is None else job.connector.pause(last)
+        if pause is not None:
+            lane.be_quiet(pause)
+        return Done(system, written)
 
     @asynccontextmanager
     async def _called(self) -> AsyncIterator[None]:
