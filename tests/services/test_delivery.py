@@ -31,7 +31,7 @@ from unsilo_schemas.envelope import Envelope
 from unsilo_schemas.identity import entity_id
 from unsilo_schemas.link import End
 from unsilo_services.configuration import ConnectionSection
-from unsilo_services.delivery import calls, jobs, lanes
+from unsilo_services.delivery import calls, jobs, lanes, quiet
 from unsilo_services.doubles import receiver, slack, zendesk
 from unsilo_services.kafka import TopicPartition
 
@@ -407,6 +407,44 @@ def test_too_many_requests_pause_the_whole_connection_and_no_other(writing: Writ
         assert free.arrived[0].at < min(later)
 
 
+def test_a_pause_of_a_day_ends_when_the_connection_is_changed(writing: Writing, worker: Worker) -> None:
+    """Also for those that were not told to wait, and fall into the quiet time of the one that was."""
+    with remote(lambda arrival: (429, {"retry-after": "86400"}, b"") if len(there.arrived) == 1 else OK) as there:
+        sink = to_receiver(writing, there.url)
+        told = sent(writing, sink, 1)
+        eventually(lambda: counted("unsilo_delivery_attempts", connection=sink, outcome="postponed"))
+        others = [sent(writing, sink, n) for n in range(2, 5)]
+        eventually(lambda: waiting(worker, sink) == 4)
+        change(writing, sink, url=f"{there.url}/in")
+        assert len(there.arrived) == 1  # nothing has changed
+        change(writing, sink, url=f"{there.url}/other")
+        for command in (told, *others):
+            writing.await_link(command.id)
+        assert [arrival.path for arrival in there.arrived] == ["/in"] + 4 * ["/other"]
+
+
+def waiting(worker: Worker, connection: str) -> int:
+    """How many of its commands delivery has taken up and not finished."""
+    return sum(order.connection == connection for order in list(worker.step._running.values()))  # type: ignore[attr-defined]
+
+
+def test_no_remote_silences_its_connection_for_longer_than_a_quarter_of_an_hour() -> None:
+    day, asked = timedelta(days=1), quiet.Quiet()
+    asked.ask(timedelta(minutes=10))
+    assert 500 < asked.left <= 600
+    asked.ask(day)
+    assert 800 < asked.left <= 900
+    assert paused(1, Postponed("too many requests (429)", day, whole_connection=True)) == 900
+
+
+def test_an_answer_to_what_a_connection_was_does_not_silence_what_it_is() -> None:
+    lane = lanes._Lane()
+    was = lane.quiet
+    lane.start_afresh()
+    was.ask(timedelta(minutes=10))
+    assert lane.quiet.left <= 0
+
+
 def test_a_rate_header_pauses_the_connection_after_a_call_that_was_done(
     writing: Writing, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -423,21 +461,23 @@ def test_a_rate_header_pauses_the_connection_after_a_call_that_was_done(
 
 
 def test_a_retry_waits_as_long_as_the_remote_asks_and_longer_each_time_else() -> None:
-    def pause(attempt: int, error: Exception) -> float:
-        state = RetryCallState(Retrying(), None, (), {})
-        state.attempt_number = attempt
-        state.outcome = Future(attempt)
-        state.outcome.set_exception(error)
-        return lanes._pause(state)
-
-    assert pause(1, Postponed("x", timedelta(seconds=30))) >= 30
+    assert paused(1, Postponed("x", timedelta(seconds=30))) >= 30
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lanes, "_backoff", BACKOFF)
-        longest = [max(pause(attempt, Postponed("x")) for _ in range(200)) for attempt in (1, 3, 5, 20)]
+        longest = [max(paused(attempt, Postponed("x")) for _ in range(200)) for attempt in (1, 3, 5, 20)]
         assert longest == sorted(longest)
         assert 0.2 < longest[0] <= 0.5
         assert 30 < longest[-1] <= 60
-        assert pause(20, Postponed("x", timedelta(seconds=90))) >= 90
+        assert paused(20, Postponed("x", timedelta(seconds=90))) >= 90
+
+
+def paused(attempt: int, error: Exception) -> float:
+    """How long a command waits after an attempt that ended so."""
+    state = RetryCallState(Retrying(), None, (), {})
+    state.attempt_number = attempt
+    state.outcome = Future(attempt)
+    state.outcome.set_exception(error)
+    return lanes._pause(state)
 
 
 def test_a_dead_connection_fills_its_own_queue_and_holds_up_nobody_else(writing: Writing, worker: Worker) -> None:

@@ -25,6 +25,7 @@ from ..metrics import DELIVERY_ATTEMPTS, DELIVERY_SECONDS
 from .calls import carry_out, client
 from .jobs import Job, Order
 from .outcomes import Done, Outcome
+from .quiet import MOST, Quiet
 
 log = logging.getLogger(__name__)
 
@@ -39,30 +40,36 @@ _TURN_SECONDS = 0.5
 
 @dataclass(slots=True)
 class _Lane:
-    """One connection: how many calls at once, and until when it is to be quiet."""
+    """One connection: how many calls at once, and how long it is to be quiet."""
 
     http: httpx.AsyncClient = field(default_factory=lambda: client(CONCURRENT_CALLS))
     slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONCURRENT_CALLS))
-    quiet_until: float = 0.0
+    quiet: Quiet = field(default_factory=Quiet)
     last: dict[bytes, "asyncio.Task[None]"] = field(default_factory=dict)
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """A slot, once the connection is no longer quiet: it may have become so while the slot was waited for."""
+    async def turn(self) -> AsyncIterator[Quiet]:
+        """A slot, once the connection is no longer quiet: it may have become so while the slot was waited for.
+
+        With it goes the pause that its answer may ask for.
+        """
         while True:
             await self.slots.acquire()
-            left = self.quiet_until - time.monotonic()
+            quiet = self.quiet
+            left = quiet.left
             if left <= 0:
                 break
             self.slots.release()
-            await asyncio.sleep(left)
+            await quiet.rest(left)
         try:
-            yield
+            yield quiet
         finally:
             self.slots.release()
 
-    def be_quiet(self, pause: timedelta) -> None:
-        self.quiet_until = max(self.quiet_until, time.monotonic() + pause.total_seconds())
+    def start_afresh(self) -> None:
+        """What was asked for by a connection that is another now holds up nothing, also where it is asked from now."""
+        self.quiet.call_off()
+        self.quiet = Quiet()
 
 
 class Lanes:
@@ -98,6 +105,10 @@ class Lanes:
         """
         self._loop.call_soon_threadsafe(self._enqueue, name, order, prepare, tell)
 
+    def start_afresh(self, connections: Collection[str]) -> None:
+        """Tries at once what waits for connections that have changed."""
+        self._loop.call_soon_threadsafe(self._start_afresh, connections)
+
     def drain(self, names: Collection[Hashable], seconds: float) -> None:
         """Cancels the orders that are not calling, and waits for the calls that are out, at most so long."""
         try:
@@ -112,6 +123,11 @@ class Lanes:
     def _turn(self) -> None:
         self.turned_at = time.monotonic()
         self._loop.call_later(_TURN_SECONDS, self._turn)
+
+    def _start_afresh(self, connections: Collection[str]) -> None:
+        for name in connections:
+            if (lane := self._lanes.get(name)) is not None:
+                lane.start_afresh()
 
     def _enqueue(self, name: Hashable, order: Order, prepare: Prepare, tell: Tell) -> None:
         lane = self._lane(order.connection)
@@ -136,16 +152,18 @@ class Lanes:
         tell(await self._until_settled(lane, order, prepare, until))
 
     async def _until_settled(self, lane: _Lane, order: Order, prepare: Prepare, until: datetime) -> Outcome:
+        quiet = lane.quiet
         try:
             async for attempt in AsyncRetrying(
+                sleep=lambda seconds: quiet.rest(seconds),
                 retry=retry_if_exception_type(Postponed),
                 wait=_pause,
                 stop=lambda state: datetime.now(UTC) >= until,
             ):
                 with attempt:
                     repeated = order.repeated or attempt.retry_state.attempt_number > 1
-                    async with lane.turn(), self._called():
-                        return await self._attempt(lane, prepare(order), repeated)
+                    async with lane.turn() as quiet, self._called():
+                        return await self._attempt(lane.http, quiet, prepare(order), repeated)
         except DeadLetter as letter:
             return letter
         except RetryError as error:
@@ -155,7 +173,7 @@ class Lanes:
             return DeadLetter("delivery_rejected", f"the action failed: {where(error)}", "call")
         raise AssertionError("an attempt ends in one of these ways")
 
-    async def _attempt(self, lane: _Lane, job: Job, repeated: bool) -> Done:
+    async def _attempt(self, http: httpx.AsyncClient, quiet: Quiet, job: Job, repeated: bool) -> Done:
         """Raises Postponed or DeadLetter, which say whose answer it was."""
         system = job.connector.name
         started = time.perf_counter()
@@ -164,12 +182,12 @@ class Lanes:
         )
         outcome = "refused"
         try:
-            written, last = await carry_out(lane.http, job.action.perform(command), job.trace)
+            written, last = await carry_out(http, job.action.perform(command), job.trace)
             outcome = "done"
         except Postponed as error:
             outcome = "postponed"
             if error.whole_connection:
-                lane.be_quiet(error.retry_after or timedelta(seconds=1))
+                quiet.ask(error.retry_after or timedelta(seconds=1))
             raise Postponed(f"{system} {error}", error.retry_after) from None
         except Refused as error:
             raise DeadLetter("delivery_rejected", f"{system} {error}", "call") from None
@@ -178,7 +196,7 @@ class Lanes:
         DELIVERY_SECONDS.labels(job.connection.id).observe(time.perf_counter() - started)
         pause = None if last is None else job.connector.pause(last)
         if pause is not None:
-            lane.be_quiet(pause)
+            quiet.ask(pause)
         return Done(system, written)
 
     @asynccontextmanager
@@ -233,7 +251,7 @@ _backoff = wait_random_exponential(multiplier=_FIRST_WAIT_SECONDS, max=_LONGEST_
 
 
 def _pause(state: RetryCallState) -> float:
-    """Exponential with jitter, and never shorter than the remote asked for."""
+    """Exponential with jitter, and not shorter than the remote asked for, within reason."""
     error = state.outcome.exception() if state.outcome else None
     asked = error.retry_after if isinstance(error, Postponed) else None
-    return max(_backoff(state), asked.total_seconds() if asked else 0.0)
+    return max(_backoff(state), min(asked, MOST).total_seconds() if asked else 0.0)

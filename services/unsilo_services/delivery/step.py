@@ -50,7 +50,11 @@ class Delivery(Step):
 
     def configure(self, configuration: Configuration) -> None:
         """Takes a configuration over: for what is taken up from now on, and for each attempt that is still to come."""
+        if configuration is self._configuration:
+            return
+        before, now = self._configuration.connections, configuration.connections
         self._configuration = configuration
+        self._lanes.start_afresh([name for name, section in before.items() if now.get(name) != section])
 
     def command_topics(self) -> list[str]:
         """The command topics of the connections that can be written to."""
