@@ -2,6 +2,7 @@
 
 import base64
 import gzip
+import itertools
 import json
 import logging
 import signal
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace as replaced
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -31,7 +33,8 @@ from unsilo_schemas.envelope import Envelope
 from unsilo_schemas.identity import entity_id
 from unsilo_schemas.link import End
 from unsilo_services.configuration import ConnectionSection
-from unsilo_services.delivery import calls, jobs, lanes, quiet
+from unsilo_services.delivery import calls, delays, jobs, lanes, quiet
+from unsilo_services.delivery.delays import Delays
 from unsilo_services.doubles import receiver, slack, zendesk
 from unsilo_services.kafka import TopicPartition
 
@@ -353,6 +356,54 @@ def test_what_the_remote_refuses_for_good_is_a_letter_without_content(
     assert writing.links(command.id) == []
 
 
+def test_the_log_says_why_commands_wait_once_for_each_reason_and_when_they_go_on(
+    writing: Writing, worker: Worker, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    canary = "canary-" + number()
+    answers: list[Answer] = [*5 * [(503, {}, canary.encode())], *5 * [(500, {}, canary.encode())]]
+    with remote(lambda arrival: answers[len(there.arrived) - 1] if len(there.arrived) <= 10 else OK) as there:
+        sink = to_receiver(writing, there.url)
+        writing.await_link(sent(writing, sink, canary).id)
+    told = [message for message in caplog.messages if message.startswith(f"commands for {sink} ")]
+    assert told == [
+        f"commands for {sink} wait: standardwebhooks answered 503",
+        f"commands for {sink} wait: standardwebhooks answered 500",
+        f"commands for {sink} go on",
+    ]
+    assert canary not in caplog.text
+
+
+def test_what_waits_is_told_again_after_it_went_on_and_what_was_given_up_does_not_go_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    found = Delays("sink")
+    found.postponed("1", "away")
+    found.postponed("2", "away")
+    found.ended("1", done=True)
+    assert caplog.messages == ["commands for sink wait: away"]
+    found.ended("2", done=True)
+    found.ended("3", done=True)
+    assert caplog.messages[1:] == ["commands for sink go on"]
+    found.postponed("4", "away")
+    found.start_afresh()
+    found.postponed("4", "away")
+    found.ended("4", done=False)
+    assert caplog.messages[2:] == 2 * ["commands for sink wait: away"]
+
+
+def test_a_wait_of_hours_is_told_every_now_and_then(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    minutes = itertools.count()
+    monkeypatch.setattr(delays, "time", SimpleNamespace(monotonic=lambda: 60.0 * next(minutes)))
+    found = Delays("sink")
+    for _ in range(60):
+        found.postponed("1", "away")
+    assert len(caplog.messages) == 6
+
+
 def test_order_is_kept_for_each_object_while_one_is_tried_again(writing: Writing, worker: Worker) -> None:
     go = threading.Event()
 
@@ -438,7 +489,7 @@ def test_no_remote_silences_its_connection_for_longer_than_a_quarter_of_an_hour(
 
 
 def test_an_answer_to_what_a_connection_was_does_not_silence_what_it_is() -> None:
-    lane = lanes._Lane()
+    lane = lanes._Lane(Delays("sink"))
     was = lane.quiet
     lane.start_afresh()
     was.ask(timedelta(minutes=10))

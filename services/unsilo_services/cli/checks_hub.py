@@ -134,7 +134,7 @@ def queues(examination: Examination) -> Iterator[Finding]:
         where = f"{before.queue} of {before.connection}" if before.connection else before.queue
         remedy = f"give {before.service} more workers (`unsilo run {before.service} --workers 2`), and see its log"
         if before.service == "delivery":
-            remedy = "that system is slow, away, or asks us to wait: see delivery's log"
+            remedy = f"delivery's log says why: look there for `commands for {before.connection} wait`"
         yield Finding(
             "look" if trend == "shrinking" else "wrong",
             f"{where}: {now.lag} wait, the oldest for {lasting(before.waits(examination.now))}, {trend}",

@@ -23,6 +23,7 @@ from ..dead_letters import DeadLetter
 from ..errors import where
 from ..metrics import DELIVERY_ATTEMPTS, DELIVERY_SECONDS
 from .calls import carry_out, client
+from .delays import Delays
 from .jobs import Job, Order
 from .outcomes import Done, Outcome
 from .quiet import MOST, Quiet
@@ -40,8 +41,9 @@ _TURN_SECONDS = 0.5
 
 @dataclass(slots=True)
 class _Lane:
-    """One connection: how many calls at once, and how long it is to be quiet."""
+    """One connection: what of it waits, how many calls at once, and how long it is to be quiet."""
 
+    delays: Delays
     http: httpx.AsyncClient = field(default_factory=lambda: client(CONCURRENT_CALLS))
     slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONCURRENT_CALLS))
     quiet: Quiet = field(default_factory=Quiet)
@@ -68,6 +70,7 @@ class _Lane:
 
     def start_afresh(self) -> None:
         """What was asked for by a connection that is another now holds up nothing, also where it is asked from now."""
+        self.delays.start_afresh()
         self.quiet.call_off()
         self.quiet = Quiet()
 
@@ -136,6 +139,7 @@ class Lanes:
 
         def forget(done: "asyncio.Task[None]") -> None:
             self._ending.discard(done)
+            lane.delays.ended(order.envelope.id, False)  # it was cancelled, if it waits still
             if self._tasks.get(name) is done:
                 del self._tasks[name]
             if lane.last.get(order.aggregate) is done:
@@ -149,7 +153,9 @@ class Lanes:
         until = order.given_up_at(datetime.now(UTC))
         if before is not None:
             await asyncio.wait([before])
-        tell(await self._until_settled(lane, order, prepare, until))
+        outcome = await self._until_settled(lane, order, prepare, until)
+        lane.delays.ended(order.envelope.id, isinstance(outcome, Done))
+        tell(outcome)
 
     async def _until_settled(self, lane: _Lane, order: Order, prepare: Prepare, until: datetime) -> Outcome:
         quiet = lane.quiet
@@ -157,6 +163,7 @@ class Lanes:
             async for attempt in AsyncRetrying(
                 sleep=lambda seconds: quiet.rest(seconds),
                 retry=retry_if_exception_type(Postponed),
+                before_sleep=lambda state: lane.delays.postponed(order.envelope.id, str(_fault(state))),
                 wait=_pause,
                 stop=lambda state: datetime.now(UTC) >= until,
             ):
@@ -196,6 +203,8 @@ class Lanes:
         DELIVERY_SECONDS.labels(job.connection.id).observe(time.perf_counter() - started)
         pause = None if last is None else job.connector.pause(last)
         if pause is not None:
+            if quiet.left <= 0:
+                log.info("commands for %s wait: %s has no more calls left for now", job.connection.id, system)
             quiet.ask(pause)
         return Done(system, written)
 
@@ -240,7 +249,7 @@ class Lanes:
     def _lane(self, connection: str) -> _Lane:
         found = self._lanes.get(connection)
         if found is None:
-            found = self._lanes[connection] = _Lane()
+            found = self._lanes[connection] = _Lane(Delays(connection))
         return found
 
     def _across(self, coroutine: Coroutine[Any, Any, Any]) -> "Future[Any]":
@@ -252,6 +261,10 @@ _backoff = wait_random_exponential(multiplier=_FIRST_WAIT_SECONDS, max=_LONGEST_
 
 def _pause(state: RetryCallState) -> float:
     """Exponential with jitter, and not shorter than the remote asked for, within reason."""
-    error = state.outcome.exception() if state.outcome else None
+    error = _fault(state)
     asked = error.retry_after if isinstance(error, Postponed) else None
     return max(_backoff(state), min(asked, MOST).total_seconds() if asked else 0.0)
+
+
+def _fault(state: RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome else None
