@@ -15,7 +15,7 @@ from dataclasses import replace as replaced
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from prometheus_client import REGISTRY, generate_latest
@@ -36,7 +36,8 @@ from unsilo_services.configuration import ConnectionSection
 from unsilo_services.delivery import calls, delays, jobs, lanes, quiet
 from unsilo_services.delivery.delays import Delays
 from unsilo_services.doubles import receiver, slack, zendesk
-from unsilo_services.kafka import TopicPartition
+from unsilo_services.kafka import KafkaError, KafkaException, Producer, TopicPartition
+from unsilo_services.loop import TransactionalLoop
 
 from tests.services.remotes import Answer, Arrival, Double, remote, served, silence
 from tests.services.running import SECRET, SECRETS, WHSEC, eventually
@@ -315,7 +316,7 @@ def test_a_command_that_is_put_back_is_looked_up_before_it_is_done(
 def test_what_a_remote_does_not_take_for_a_day_is_a_letter(
     writing: Writing, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    yesterday = datetime.now(UTC) - jobs.GIVEN_UP_AFTER
+    yesterday = datetime.now(UTC) - timedelta(hours=24)
     with remote(lambda arrival: (503, {}, b"")) as there:
         sink = to_receiver(writing, there.url)
         still = ordered(writing, sink, "send", {"type": "t", "data": "x"}, at=yesterday)
@@ -327,6 +328,23 @@ def test_what_a_remote_does_not_take_for_a_day_is_a_letter(
         assert letter.headers["dl_reason"] == "delivery_timeout"
         assert "standardwebhooks answered 503" in letter.headers["dl_error"]
         writing.disconnect(sink)
+
+
+@pytest.mark.parametrize(
+    ("first_tried", "given_up"),
+    [
+        ("2026-03-02T10:00", "2026-03-03T10:00"),
+        ("2026-03-03T09:30", "2026-03-03T10:30"),
+        ("2026-03-05", "2026-03-05T01"),
+    ],
+)
+def test_a_command_is_tried_for_24_hours_and_for_one_where_the_hub_itself_was_down(
+    first_tried: str, given_up: str
+) -> None:
+    issued = Envelope(id="1", source="/f", type="t", time=datetime(2026, 3, 2, 10, tzinfo=UTC))
+    order = jobs.Order(cast(Any, None), issued, cast(Any, None))
+    first, last = (datetime.fromisoformat(text).replace(tzinfo=UTC) for text in (first_tried, given_up))
+    assert order.given_up_at(first) == last
 
 
 @pytest.mark.parametrize(
@@ -937,6 +955,46 @@ def test_two_workers_share_the_work_and_nothing_is_done_twice_when_one_joins_or_
             for command in commands:
                 alone.await_link(command.id)
         assert Counter(said(arrival) for arrival in there.arrived) == dict.fromkeys(range(300), 1)
+
+
+def test_nothing_is_called_before_kafka_knows_that_it_may_have_been(alone: Writing) -> None:
+    """A worker may die, or its commit fail, at any moment before that: the next one would not look before it writes."""
+    handed_over: list[Any] = []
+    at_commit: list[int] = []
+    failures = 2
+
+    class Failing(TransactionalLoop):
+        """A loop whose first commits fail: what they held is unknown to Kafka."""
+
+        def _new_producer(self) -> Producer:
+            producer = super()._new_producer()
+            commit = producer.commit_transaction
+
+            def commit_transaction(timeout: float) -> None:
+                at_commit.append(len(handed_over))
+                if len(at_commit) <= failures:
+                    raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+                commit(timeout)
+
+            return cast(Producer, SimpleNamespace(**{
+                **{name: getattr(producer, name) for name in dir(producer) if not name.startswith("_")},
+                "commit_transaction": commit_transaction,
+            }))  # fmt: skip
+
+    with remote(lambda arrival: OK) as there:
+        sink = to_receiver(alone, there.url)
+        with alone.delivering(loop=Failing) as worker:
+            lanes_of = worker.step._lanes  # type: ignore[attr-defined]
+            really = lanes_of.submit
+
+            def submit(*given: Any) -> None:
+                handed_over.append(given)
+                really(*given)
+
+            lanes_of.submit = submit
+            alone.await_link(sent(alone, sink, "x").id)
+        assert at_commit[: failures + 2] == [*failures * [0], 0, 1]
+        assert len(there.arrived) == 1
 
 
 @pytest.mark.parametrize("commits", [True, False])
