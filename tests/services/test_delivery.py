@@ -670,6 +670,25 @@ def test_a_command_that_waits_signs_with_the_secret_that_its_file_holds_by_then(
         writing.await_link(command.id)
 
 
+def test_a_command_waits_while_the_file_of_a_secret_is_missing_and_the_log_says_so(
+    writing: Writing, worker: Worker, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it is for a moment when a secret is rotated by taking its file away and writing another."""
+    file = tmp_path / "secret"
+    with remote(lambda arrival: OK) as there:
+        sink = to_receiver(writing, there.url)
+        change(writing, sink, sending_secret={"file": str(file)})
+        command = sent(writing, sink, "x")
+        why = f"commands for {sink} wait: the secret's file {file} "
+        eventually(lambda: why + "cannot be read: No such file or directory" in caplog.text)
+        file.write_text("")
+        eventually(lambda: why + "is not set or empty" in caplog.text)
+        assert there.arrived == []
+        file.write_text(WHSEC)
+        writing.await_link(command.id)
+    assert writing.letters("delivery", command.id) == []
+
+
 def signed_with(secret: str, arrival: Arrival) -> bool:
     """Whether a receiver with this secret trusts what came."""
     settings = StandardWebhooksSettings.model_validate({"secret": Resolved(secret)})

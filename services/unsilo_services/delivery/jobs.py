@@ -6,9 +6,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import ValidationError
-from unsilo_connectors.actions import Action, Target
+from unsilo_connectors.actions import Action, Postponed, Target
 from unsilo_connectors.contract import Connection, Connector
 from unsilo_connectors.payloads import describe
+from unsilo_connectors.secrets import Resolved
 from unsilo_schemas.command import CommandData
 from unsilo_schemas.envelope import Envelope
 
@@ -70,7 +71,7 @@ def read_order(message: Message, again: bool) -> Order:
 
 
 def job_of(order: Order, configuration: Configuration) -> Job:
-    """What is to be done for a command. Raises DeadLetter where it cannot be done, or may not be."""
+    """What is to be done for a command. Raises DeadLetter where it never can or may be, Postponed where not yet."""
     envelope, data = order.envelope, order.data
     name = envelope.connection or ""
     section = configuration.connections.get(name)
@@ -82,13 +83,13 @@ def job_of(order: Order, configuration: Configuration) -> Job:
         raise DeadLetter("rule_violation", f"{connector.name} has no action {data.action}", "gate")
     try:
         arguments = action.arguments.model_validate(data.arguments)
-        connection = connection_of(section, from_environment)
+        if not may_write(section, action, arguments):
+            raise DeadLetter("rule_violation", f"connection {name} {CLOSED}", "gate")
+        connection = connection_of(section, _secret)
     except ValidationError as error:
         raise DeadLetter("delivery_rejected", describe(error), "arguments") from None
     except SecretUnavailable as error:
         raise DeadLetter("delivery_rejected", str(error), "secret") from None
-    if not may_write(section, action, arguments):
-        raise DeadLetter("rule_violation", f"connection {name} {CLOSED}", "gate")
     return Job(
         connection=connection,
         connector=connector,
@@ -98,6 +99,16 @@ def job_of(order: Order, configuration: Configuration) -> Job:
         target=None if data.target is None else Target(data.target.type, data.target.id, data.target.scope or ""),
         trace=_trace(envelope),
     )
+
+
+def _secret(reference: Mapping[str, str]) -> Resolved:
+    """The secret behind a reference. A file may be missing while another takes its place; a variable never comes."""
+    try:
+        return from_environment(reference)
+    except SecretUnavailable as error:
+        if "env" in reference:
+            raise
+        raise Postponed(f"the secret's {error}") from None
 
 
 def _trace(envelope: Envelope) -> dict[str, str]:
