@@ -161,7 +161,7 @@ class Lanes:
         quiet = lane.quiet
         try:
             async for attempt in AsyncRetrying(
-                sleep=lambda seconds: quiet.rest(seconds),
+                sleep=lambda seconds: quiet.rest(seconds),  # that of the attempt before, so that no change is missed
                 retry=retry_if_exception_type(Postponed),
                 before_sleep=lambda state: lane.delays.postponed(order.envelope.id, str(_fault(state))),
                 wait=_pause,
