@@ -1,6 +1,8 @@
 """Delivery on a real Kafka and over real sockets: in order, once where that can be had, and each for itself."""
 
+import base64
 import gzip
+import itertools
 import json
 import logging
 import signal
@@ -12,12 +14,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace as replaced
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from prometheus_client import REGISTRY, generate_latest
 from tenacity import Future, RetryCallState, Retrying
 from unsilo_connectors.actions import Action, Arguments, Call, Command, Postponed, Refused, Response, Steps, Written
+from unsilo_connectors.contract import Connection, UntrustedWebhook, WebhookRequest
 from unsilo_connectors.discovery import connectors
 from unsilo_connectors.secrets import Resolved
 from unsilo_connectors.slack.settings import SlackSettings
@@ -29,9 +33,11 @@ from unsilo_schemas.envelope import Envelope
 from unsilo_schemas.identity import entity_id
 from unsilo_schemas.link import End
 from unsilo_services.configuration import ConnectionSection
-from unsilo_services.delivery import calls, jobs, lanes
+from unsilo_services.delivery import calls, delays, jobs, lanes, quiet
+from unsilo_services.delivery.delays import Delays
 from unsilo_services.doubles import receiver, slack, zendesk
-from unsilo_services.kafka import TopicPartition
+from unsilo_services.kafka import KafkaError, KafkaException, Producer, TopicPartition
+from unsilo_services.loop import TransactionalLoop
 
 from tests.services.remotes import Answer, Arrival, Double, remote, served, silence
 from tests.services.running import SECRET, SECRETS, WHSEC, eventually
@@ -310,7 +316,7 @@ def test_a_command_that_is_put_back_is_looked_up_before_it_is_done(
 def test_what_a_remote_does_not_take_for_a_day_is_a_letter(
     writing: Writing, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    yesterday = datetime.now(UTC) - jobs.GIVEN_UP_AFTER
+    yesterday = datetime.now(UTC) - timedelta(hours=24)
     with remote(lambda arrival: (503, {}, b"")) as there:
         sink = to_receiver(writing, there.url)
         still = ordered(writing, sink, "send", {"type": "t", "data": "x"}, at=yesterday)
@@ -322,6 +328,23 @@ def test_what_a_remote_does_not_take_for_a_day_is_a_letter(
         assert letter.headers["dl_reason"] == "delivery_timeout"
         assert "standardwebhooks answered 503" in letter.headers["dl_error"]
         writing.disconnect(sink)
+
+
+@pytest.mark.parametrize(
+    ("first_tried", "given_up"),
+    [
+        ("2026-03-02T10:00", "2026-03-03T10:00"),
+        ("2026-03-03T09:30", "2026-03-03T10:30"),
+        ("2026-03-05", "2026-03-05T01"),
+    ],
+)
+def test_a_command_is_tried_for_24_hours_and_for_one_where_the_hub_itself_was_down(
+    first_tried: str, given_up: str
+) -> None:
+    issued = Envelope(id="1", source="/f", type="t", time=datetime(2026, 3, 2, 10, tzinfo=UTC))
+    order = jobs.Order(cast(Any, None), issued, cast(Any, None))
+    first, last = (datetime.fromisoformat(text).replace(tzinfo=UTC) for text in (first_tried, given_up))
+    assert order.given_up_at(first) == last
 
 
 @pytest.mark.parametrize(
@@ -349,6 +372,54 @@ def test_what_the_remote_refuses_for_good_is_a_letter_without_content(
     assert canary not in str(facts)
     assert letter.data["arguments"]["data"]["said"] == canary
     assert writing.links(command.id) == []
+
+
+def test_the_log_says_why_commands_wait_once_for_each_reason_and_when_they_go_on(
+    writing: Writing, worker: Worker, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    canary = "canary-" + number()
+    answers: list[Answer] = [*5 * [(503, {}, canary.encode())], *5 * [(500, {}, canary.encode())]]
+    with remote(lambda arrival: answers[len(there.arrived) - 1] if len(there.arrived) <= 10 else OK) as there:
+        sink = to_receiver(writing, there.url)
+        writing.await_link(sent(writing, sink, canary).id)
+    told = [message for message in caplog.messages if message.startswith(f"commands for {sink} ")]
+    assert told == [
+        f"commands for {sink} wait: standardwebhooks answered 503",
+        f"commands for {sink} wait: standardwebhooks answered 500",
+        f"commands for {sink} go on",
+    ]
+    assert canary not in caplog.text
+
+
+def test_what_waits_is_told_again_after_it_went_on_and_what_was_given_up_does_not_go_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    found = Delays("sink")
+    found.postponed("1", "away")
+    found.postponed("2", "away")
+    found.ended("1", done=True)
+    assert caplog.messages == ["commands for sink wait: away"]
+    found.ended("2", done=True)
+    found.ended("3", done=True)
+    assert caplog.messages[1:] == ["commands for sink go on"]
+    found.postponed("4", "away")
+    found.start_afresh()
+    found.postponed("4", "away")
+    found.ended("4", done=False)
+    assert caplog.messages[2:] == 2 * ["commands for sink wait: away"]
+
+
+def test_a_wait_of_hours_is_told_every_now_and_then(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    minutes = itertools.count()
+    monkeypatch.setattr(delays, "time", SimpleNamespace(monotonic=lambda: 60.0 * next(minutes)))
+    found = Delays("sink")
+    for _ in range(60):
+        found.postponed("1", "away")
+    assert len(caplog.messages) == 6
 
 
 def test_order_is_kept_for_each_object_while_one_is_tried_again(writing: Writing, worker: Worker) -> None:
@@ -405,6 +476,44 @@ def test_too_many_requests_pause_the_whole_connection_and_no_other(writing: Writ
         assert free.arrived[0].at < min(later)
 
 
+def test_a_pause_of_a_day_ends_when_the_connection_is_changed(writing: Writing, worker: Worker) -> None:
+    """Also for those that were not told to wait, and fall into the quiet time of the one that was."""
+    with remote(lambda arrival: (429, {"retry-after": "86400"}, b"") if len(there.arrived) == 1 else OK) as there:
+        sink = to_receiver(writing, there.url)
+        told = sent(writing, sink, 1)
+        eventually(lambda: counted("unsilo_delivery_attempts", connection=sink, outcome="postponed"))
+        others = [sent(writing, sink, n) for n in range(2, 5)]
+        eventually(lambda: waiting(worker, sink) == 4)
+        change(writing, sink, url=f"{there.url}/in")
+        assert len(there.arrived) == 1  # nothing has changed
+        change(writing, sink, url=f"{there.url}/other")
+        for command in (told, *others):
+            writing.await_link(command.id)
+        assert [arrival.path for arrival in there.arrived] == ["/in"] + 4 * ["/other"]
+
+
+def waiting(worker: Worker, connection: str) -> int:
+    """How many of its commands delivery has taken up and not finished."""
+    return sum(order.connection == connection for order in list(worker.step._running.values()))  # type: ignore[attr-defined]
+
+
+def test_no_remote_silences_its_connection_for_longer_than_a_quarter_of_an_hour() -> None:
+    day, asked = timedelta(days=1), quiet.Quiet()
+    asked.ask(timedelta(minutes=10))
+    assert 500 < asked.left <= 600
+    asked.ask(day)
+    assert 800 < asked.left <= 900
+    assert paused(1, Postponed("too many requests (429)", day, whole_connection=True)) == 900
+
+
+def test_an_answer_to_what_a_connection_was_does_not_silence_what_it_is() -> None:
+    lane = lanes._Lane(Delays("sink"))
+    was = lane.quiet
+    lane.start_afresh()
+    was.ask(timedelta(minutes=10))
+    assert lane.quiet.left <= 0
+
+
 def test_a_rate_header_pauses_the_connection_after_a_call_that_was_done(
     writing: Writing, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -421,21 +530,23 @@ def test_a_rate_header_pauses_the_connection_after_a_call_that_was_done(
 
 
 def test_a_retry_waits_as_long_as_the_remote_asks_and_longer_each_time_else() -> None:
-    def pause(attempt: int, error: Exception) -> float:
-        state = RetryCallState(Retrying(), None, (), {})
-        state.attempt_number = attempt
-        state.outcome = Future(attempt)
-        state.outcome.set_exception(error)
-        return lanes._pause(state)
-
-    assert pause(1, Postponed("x", timedelta(seconds=30))) >= 30
+    assert paused(1, Postponed("x", timedelta(seconds=30))) >= 30
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lanes, "_backoff", BACKOFF)
-        longest = [max(pause(attempt, Postponed("x")) for _ in range(200)) for attempt in (1, 3, 5, 20)]
+        longest = [max(paused(attempt, Postponed("x")) for _ in range(200)) for attempt in (1, 3, 5, 20)]
         assert longest == sorted(longest)
         assert 0.2 < longest[0] <= 0.5
         assert 30 < longest[-1] <= 60
-        assert pause(20, Postponed("x", timedelta(seconds=90))) >= 90
+        assert paused(20, Postponed("x", timedelta(seconds=90))) >= 90
+
+
+def paused(attempt: int, error: Exception) -> float:
+    """How long a command waits after an attempt that ended so."""
+    state = RetryCallState(Retrying(), None, (), {})
+    state.attempt_number = attempt
+    state.outcome = Future(attempt)
+    state.outcome.set_exception(error)
+    return lanes._pause(state)
 
 
 def test_a_dead_connection_fills_its_own_queue_and_holds_up_nobody_else(writing: Writing, worker: Worker) -> None:
@@ -533,6 +644,81 @@ def test_a_missing_secret_refuses_and_names_itself(writing: Writing, worker: Wor
         command = sent(writing, connected(writing, section), "x")
         [letter] = writing.await_letter("delivery", command.id)
         assert "environment variable NOT_THERE is not set" in letter.headers["dl_error"]
+
+
+def test_a_command_that_waits_goes_to_the_address_that_was_corrected(writing: Writing, worker: Worker) -> None:
+    with remote(lambda arrival: (503, {}, b"")) as wrong, remote(lambda arrival: OK) as right:
+        sink = to_receiver(writing, wrong.url)
+        command = sent(writing, sink, "x")
+        wrong.wait(2)
+        change(writing, sink, url=f"{right.url}/in")
+        writing.await_link(command.id)
+        assert [arrival.headers["webhook-id"] for arrival in right.arrived] == [command.id]
+
+
+def test_a_command_that_waits_signs_with_the_secret_that_its_file_holds_by_then(
+    writing: Writing, worker: Worker, tmp_path: Path
+) -> None:
+    other = "whsec_" + base64.b64encode(b"the other secret of this receiver").decode()
+    (file := tmp_path / "secret").write_text(WHSEC)
+    with remote(lambda arrival: OK if signed_with(other, arrival) else (503, {}, b"")) as there:
+        sink = to_receiver(writing, there.url)
+        change(writing, sink, sending_secret={"file": str(file)})
+        command = sent(writing, sink, "x")
+        there.wait(2)
+        file.write_text(other)
+        writing.await_link(command.id)
+
+
+def test_a_command_waits_while_the_file_of_a_secret_is_missing_and_the_log_says_so(
+    writing: Writing, worker: Worker, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it is for a moment when a secret is rotated by taking its file away and writing another."""
+    file = tmp_path / "secret"
+    with remote(lambda arrival: OK) as there:
+        sink = to_receiver(writing, there.url)
+        change(writing, sink, sending_secret={"file": str(file)})
+        command = sent(writing, sink, "x")
+        why = f"commands for {sink} wait: the secret's file {file} "
+        eventually(lambda: why + "cannot be read: No such file or directory" in caplog.text)
+        file.write_text("")
+        eventually(lambda: why + "is not set or empty" in caplog.text)
+        assert there.arrived == []
+        file.write_text(WHSEC)
+        writing.await_link(command.id)
+    assert writing.letters("delivery", command.id) == []
+
+
+def signed_with(secret: str, arrival: Arrival) -> bool:
+    """Whether a receiver with this secret trusts what came."""
+    settings = StandardWebhooksSettings.model_validate({"secret": Resolved(secret)})
+    here = Connection("sink", "standardwebhooks", settings)
+    try:
+        connectors()["standardwebhooks"].verify(WebhookRequest(here, arrival.headers, arrival.body, datetime.now(UTC)))
+    except UntrustedWebhook:
+        return False
+    return True
+
+
+def change(hub: Writing, connection: str, audience: str | None = "internal", **settings: Any) -> None:
+    """Configures a connection otherwise, as `unsilo apply` does."""
+    before = hub.connections[connection]
+    found = {"settings": {**before.settings, **settings}, "audience": audience}
+    hub.configure([before.model_copy(update=found)])
+
+
+def test_a_command_that_waits_is_not_written_once_its_connection_is_closed_to_it(
+    writing: Writing, worker: Worker
+) -> None:
+    with remote(lambda arrival: (503, {}, b"")) as there, remote(lambda arrival: OK) as after:
+        sink = to_receiver(writing, there.url)
+        command = sent(writing, sink, "x")
+        there.wait(2)
+        change(writing, sink, audience=None, url=f"{after.url}/in")
+        [letter] = writing.await_letter("delivery", command.id)
+        assert (letter.headers["dl_reason"], letter.headers["dl_stage"]) == ("rule_violation", "gate")
+        assert f"connection {sink} is not marked `audience: internal`" in letter.headers["dl_error"]
+        assert after.arrived == []
 
 
 def test_a_connection_that_is_taken_away_while_its_call_is_out_loses_no_result(
@@ -663,6 +849,18 @@ def test_who_we_are_is_asked_and_told_to_everybody(writing: Writing, worker: Wor
     eventually(lambda: worker._follower.current.accounts.get(chat) == ["B0DOUBLE01", "U0DOUBLE01"])
 
 
+def test_who_we_are_is_known_once_a_connection_gets_its_token(
+    writing: Writing, worker: Worker, chat_double: Double, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = {"signing_secret": {"env": "SECRET"}, "api_url": f"{chat_double.url}/api"}
+    section = ConnectionSection(id=new_id("chat"), connector="slack", audience="internal", settings=settings)
+    chat = connected(writing, section)
+    eventually(lambda: f"connection {chat} has no token" in caplog.text)
+    assert chat not in worker._follower.current.accounts
+    connected(writing, section.model_copy(update={"settings": {**settings, "token": {"env": "SECRET"}}}))
+    eventually(lambda: worker._follower.current.accounts.get(chat) == ["B0DOUBLE01", "U0DOUBLE01"])
+
+
 def test_a_connector_that_cannot_say_who_we_are_stops_nobody(writing: Writing, worker: Worker) -> None:
     to_the_worst(writing)
     assert ASKED.wait(PATIENCE_SECONDS)
@@ -776,6 +974,46 @@ def test_two_workers_share_the_work_and_nothing_is_done_twice_when_one_joins_or_
             for command in commands:
                 alone.await_link(command.id)
         assert Counter(said(arrival) for arrival in there.arrived) == dict.fromkeys(range(300), 1)
+
+
+def test_nothing_is_called_before_kafka_knows_that_it_may_have_been(alone: Writing) -> None:
+    """A worker may die, or its commit fail, at any moment before that: the next one would not look before it writes."""
+    handed_over: list[Any] = []
+    at_commit: list[int] = []
+    failures = 2
+
+    class Failing(TransactionalLoop):
+        """A loop whose first commits fail: what they held is unknown to Kafka."""
+
+        def _new_producer(self) -> Producer:
+            producer = super()._new_producer()
+            commit = producer.commit_transaction
+
+            def commit_transaction(timeout: float) -> None:
+                at_commit.append(len(handed_over))
+                if len(at_commit) <= failures:
+                    raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+                commit(timeout)
+
+            return cast(Producer, SimpleNamespace(**{
+                **{name: getattr(producer, name) for name in dir(producer) if not name.startswith("_")},
+                "commit_transaction": commit_transaction,
+            }))  # fmt: skip
+
+    with remote(lambda arrival: OK) as there:
+        sink = to_receiver(alone, there.url)
+        with alone.delivering(loop=Failing) as worker:
+            lanes_of = worker.step._lanes  # type: ignore[attr-defined]
+            really = lanes_of.submit
+
+            def submit(*given: Any) -> None:
+                handed_over.append(given)
+                really(*given)
+
+            lanes_of.submit = submit
+            alone.await_link(sent(alone, sink, "x").id)
+        assert at_commit[: failures + 2] == [*failures * [0], 0, 1]
+        assert len(there.arrived) == 1
 
 
 @pytest.mark.parametrize("commits", [True, False])

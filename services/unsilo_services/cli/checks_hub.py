@@ -16,6 +16,7 @@ from .audit_trail import SKEWED
 from .examination import Examination, Finding
 from .letters import REMEDIES
 from .moments import lasting
+from .own_accounts import cannot_ask
 from .queues import answers
 
 _LATE_SECONDS = 60.0
@@ -63,12 +64,17 @@ def accounts(examination: Examination) -> Iterator[Finding]:
     """Connections that flows write to, where nobody has told the hub who it is."""
     found = examination.hub.configuration
     for name in sorted({step.deliver for section in found.flows.values() for step in section.do}):
-        if name in found.connections and name not in found.accounts:
-            yield Finding(
-                "wrong",
-                f"connection {name}: the hub does not know its own account there, so every event from there waits",
-                "see that delivery runs with its token, and what its log says; or set own_accounts in unsilo.yaml",
-            )
+        if name not in found.connections or name in found.accounts:
+            continue
+        lacks = cannot_ask(found.connections[name])
+        yield Finding(
+            "wrong",
+            f"connection {name}: the hub does not know its own account there, so every event from there waits"
+            + (f"; {lacks}" if lacks else ""),
+            "set it in unsilo.yaml and apply it, or own_accounts"
+            if lacks
+            else "see that delivery runs with its token, and what its log says; or set own_accounts in unsilo.yaml",
+        )
 
 
 def gateway(examination: Examination) -> Iterator[Finding]:
@@ -128,7 +134,7 @@ def queues(examination: Examination) -> Iterator[Finding]:
         where = f"{before.queue} of {before.connection}" if before.connection else before.queue
         remedy = f"give {before.service} more workers (`unsilo run {before.service} --workers 2`), and see its log"
         if before.service == "delivery":
-            remedy = "that system is slow, away, or asks us to wait: see delivery's log"
+            remedy = f"delivery's log says why: look there for `commands for {before.connection} wait`"
         yield Finding(
             "look" if trend == "shrinking" else "wrong",
             f"{where}: {now.lag} wait, the oldest for {lasting(before.waits(examination.now))}, {trend}",

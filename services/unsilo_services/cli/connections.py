@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
+from unsilo_connectors.contract import nobody
 from unsilo_connectors.samples import translated
 
 from ..configuration import (
@@ -23,6 +24,7 @@ from .hub import Hub
 from .letters import Wanted, letters
 from .moments import moment, shown
 from .output import AsJson, console, show_facts, show_json, show_rows
+from .own_accounts import cannot_ask
 
 connections_app = typer.Typer(no_args_is_help=True, help="The systems that this hub is connected to.")
 
@@ -108,7 +110,12 @@ def _accounts(hub: Hub, section: ConnectionSection) -> list[str] | str:
     """Under which ids the hub acts there."""
     if not connector_of(section).actions:
         return "none: it is only listened to"
-    return list(hub.configuration.accounts.get(section.id, ())) or "not known yet: delivery asks for them"
+    known = hub.configuration.accounts.get(section.id)
+    if known or section.own_accounts is not None:
+        return list(known or ()) or "none: `own_accounts` in unsilo.yaml is empty"
+    if connector_of(section).whoami is nobody:
+        return "none: it has no accounts, unless `own_accounts` in unsilo.yaml names some"
+    return cannot_ask(section) or "not known yet: delivery asks for them"
 
 
 def _latest(hub: Hub, section: ConnectionSection) -> tuple[datetime | None, tuple[datetime, str] | None]:

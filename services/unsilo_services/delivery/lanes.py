@@ -19,13 +19,19 @@ from tenacity import AsyncRetrying, RetryCallState, RetryError, retry_if_excepti
 from tenacity.wait import wait_random_exponential
 from unsilo_connectors.actions import Command, Postponed, Refused
 
+from ..dead_letters import DeadLetter
 from ..errors import where
 from ..metrics import DELIVERY_ATTEMPTS, DELIVERY_SECONDS
 from .calls import carry_out, client
-from .jobs import Job
-from .outcomes import Done, Failed, Outcome
+from .delays import Delays
+from .jobs import Job, Order
+from .outcomes import Done, Outcome
+from .quiet import MOST, Quiet
 
 log = logging.getLogger(__name__)
+
+Prepare = Callable[[Order], Job]
+Tell = Callable[[Outcome], None]
 
 CONCURRENT_CALLS = 8  # for each connection
 _FIRST_WAIT_SECONDS = 0.5
@@ -35,34 +41,42 @@ _TURN_SECONDS = 0.5
 
 @dataclass(slots=True)
 class _Lane:
-    """One connection: how many calls at once, and until when it is to be quiet."""
+    """One connection: what of it waits, how many calls at once, and how long it is to be quiet."""
 
+    delays: Delays
     http: httpx.AsyncClient = field(default_factory=lambda: client(CONCURRENT_CALLS))
     slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONCURRENT_CALLS))
-    quiet_until: float = 0.0
+    quiet: Quiet = field(default_factory=Quiet)
     last: dict[bytes, "asyncio.Task[None]"] = field(default_factory=dict)
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """A slot, once the connection is no longer quiet: it may have become so while the slot was waited for."""
+    async def turn(self) -> AsyncIterator[Quiet]:
+        """A slot, once the connection is no longer quiet: it may have become so while the slot was waited for.
+
+        With it goes the pause that its answer may ask for.
+        """
         while True:
             await self.slots.acquire()
-            left = self.quiet_until - time.monotonic()
+            quiet = self.quiet
+            left = quiet.left
             if left <= 0:
                 break
             self.slots.release()
-            await asyncio.sleep(left)
+            await quiet.rest(left)
         try:
-            yield
+            yield quiet
         finally:
             self.slots.release()
 
-    def be_quiet(self, pause: timedelta) -> None:
-        self.quiet_until = max(self.quiet_until, time.monotonic() + pause.total_seconds())
+    def start_afresh(self) -> None:
+        """What was asked for by a connection that is another now holds up nothing, also where it is asked from now."""
+        self.delays.start_afresh()
+        self.quiet.call_off()
+        self.quiet = Quiet()
 
 
 class Lanes:
-    """Takes jobs from any thread and tells their outcome from its own."""
+    """Takes orders from any thread and tells their outcome from its own."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -86,12 +100,20 @@ class Lanes:
         self._thread.join(10)
         self._loop.close()
 
-    def submit(self, name: Hashable, job: Job, tell: Callable[[Outcome], None]) -> None:
-        """Carries a job out behind those of the same object. `tell` is called from the lanes' thread, at most once."""
-        self._loop.call_soon_threadsafe(self._enqueue, name, job, tell)
+    def submit(self, name: Hashable, order: Order, prepare: Prepare, tell: Tell) -> None:
+        """Carries an order out behind those of the same object.
+
+        `prepare` says before each attempt what is to be done then: between two of them may lie a day. Both it and
+        `tell` are called from the lanes' thread, the latter at most once.
+        """
+        self._loop.call_soon_threadsafe(self._enqueue, name, order, prepare, tell)
+
+    def start_afresh(self, connections: Collection[str]) -> None:
+        """Tries at once what waits for connections that have changed."""
+        self._loop.call_soon_threadsafe(self._start_afresh, connections)
 
     def drain(self, names: Collection[Hashable], seconds: float) -> None:
-        """Cancels the jobs that are not calling, and waits for the calls that are out, at most so long."""
+        """Cancels the orders that are not calling, and waits for the calls that are out, at most so long."""
         try:
             self._across(self._drain(names, seconds)).result(seconds + 5)
         except TimeoutError:
@@ -105,69 +127,84 @@ class Lanes:
         self.turned_at = time.monotonic()
         self._loop.call_later(_TURN_SECONDS, self._turn)
 
-    def _enqueue(self, name: Hashable, job: Job, tell: Callable[[Outcome], None]) -> None:
-        lane = self._lane(job.connection.id)
-        task = self._loop.create_task(self._run(lane, lane.last.get(job.aggregate), job, tell))
-        lane.last[job.aggregate] = self._tasks[name] = task
+    def _start_afresh(self, connections: Collection[str]) -> None:
+        for name in connections:
+            if (lane := self._lanes.get(name)) is not None:
+                lane.start_afresh()
+
+    def _enqueue(self, name: Hashable, order: Order, prepare: Prepare, tell: Tell) -> None:
+        lane = self._lane(order.connection)
+        task = self._loop.create_task(self._run(lane, lane.last.get(order.aggregate), order, prepare, tell))
+        lane.last[order.aggregate] = self._tasks[name] = task
 
         def forget(done: "asyncio.Task[None]") -> None:
             self._ending.discard(done)
+            lane.delays.ended(order.envelope.id, False)  # it was cancelled, if it waits still
             if self._tasks.get(name) is done:
                 del self._tasks[name]
-            if lane.last.get(job.aggregate) is done:
-                del lane.last[job.aggregate]
+            if lane.last.get(order.aggregate) is done:
+                del lane.last[order.aggregate]
 
         task.add_done_callback(forget)
 
     async def _run(
-        self, lane: _Lane, before: "asyncio.Task[None] | None", job: Job, tell: Callable[[Outcome], None]
+        self, lane: _Lane, before: "asyncio.Task[None] | None", order: Order, prepare: Prepare, tell: Tell
     ) -> None:
+        until = order.given_up_at(datetime.now(UTC))
         if before is not None:
             await asyncio.wait([before])
-        tell(await self._until_settled(lane, job))
+        outcome = await self._until_settled(lane, order, prepare, until)
+        lane.delays.ended(order.envelope.id, isinstance(outcome, Done))
+        tell(outcome)
 
-    async def _until_settled(self, lane: _Lane, job: Job) -> Outcome:
+    async def _until_settled(self, lane: _Lane, order: Order, prepare: Prepare, until: datetime) -> Outcome:
+        quiet = lane.quiet
         try:
             async for attempt in AsyncRetrying(
+                sleep=lambda seconds: quiet.rest(seconds),  # that of the attempt before, so that no change is missed
                 retry=retry_if_exception_type(Postponed),
+                before_sleep=lambda state: lane.delays.postponed(order.envelope.id, str(_fault(state))),
                 wait=_pause,
-                stop=lambda state: datetime.now(UTC) >= job.until,
+                stop=lambda state: datetime.now(UTC) >= until,
             ):
                 with attempt:
-                    repeated = job.repeated or attempt.retry_state.attempt_number > 1
-                    return await self._attempt(lane, job, repeated)
-        except Refused as error:
-            return Failed("delivery_rejected", f"{job.connector.name} {error}")
+                    repeated = order.repeated or attempt.retry_state.attempt_number > 1
+                    async with lane.turn() as quiet, self._called():
+                        return await self._attempt(lane.http, quiet, prepare(order), repeated)
+        except DeadLetter as letter:
+            return letter
         except RetryError as error:
-            return Failed("delivery_timeout", f"{job.connector.name} {error.last_attempt.exception()}")
+            return DeadLetter("delivery_timeout", str(error.last_attempt.exception()), "call")
         except Exception as error:  # a fault of the connector must not stop other commands
-            why = f"{job.connector.name}: {where(error)}"
-            log.error("the action of a command of %s failed: %s", job.connection.id, why)
-            return Failed("delivery_rejected", why)
+            log.error("the action of a command of %s failed: %s", order.connection, where(error))
+            return DeadLetter("delivery_rejected", f"the action failed: {where(error)}", "call")
         raise AssertionError("an attempt ends in one of these ways")
 
-    async def _attempt(self, lane: _Lane, job: Job, repeated: bool) -> Outcome:
-        async with lane.turn(), self._called():
-            started = time.perf_counter()
-            command = Command(
-                job.connection, job.key, job.arguments, datetime.now(UTC), job.issued, job.target, repeated
-            )
-            outcome = "refused"
-            try:
-                written, last = await carry_out(lane.http, job.action.perform(command), job.trace)
-                outcome = "done"
-            except Postponed as error:
-                outcome = "postponed"
-                if error.whole_connection:
-                    lane.be_quiet(error.retry_after or timedelta(seconds=1))
-                raise
-            finally:
-                DELIVERY_ATTEMPTS.labels(job.connection.id, outcome).inc()
-            DELIVERY_SECONDS.labels(job.connection.id).observe(time.perf_counter() - started)
-            pause = None if last is None else job.connector.pause(last)
-            if pause is not None:
-                lane.be_quiet(pause)
-            return Done(written)
+    async def _attempt(self, http: httpx.AsyncClient, quiet: Quiet, job: Job, repeated: bool) -> Done:
+        """Raises Postponed or DeadLetter, which say whose answer it was."""
+        system = job.connector.name
+        started = time.perf_counter()
+        command = Command(job.connection, job.key, job.arguments, datetime.now(UTC), job.issued, job.target, repeated)
+        outcome = "refused"
+        try:
+            written, last = await carry_out(http, job.action.perform(command), job.trace)
+            outcome = "done"
+        except Postponed as error:
+            outcome = "postponed"
+            if error.whole_connection:
+                quiet.ask(error.retry_after or timedelta(seconds=1))
+            raise Postponed(f"{system} {error}", error.retry_after) from None
+        except Refused as error:
+            raise DeadLetter("delivery_rejected", f"{system} {error}", "call") from None
+        finally:
+            DELIVERY_ATTEMPTS.labels(job.connection.id, outcome).inc()
+        DELIVERY_SECONDS.labels(job.connection.id).observe(time.perf_counter() - started)
+        pause = None if last is None else job.connector.pause(last)
+        if pause is not None:
+            if quiet.left <= 0:
+                log.info("commands for %s wait: %s has no more calls left for now", job.connection.id, system)
+            quiet.ask(pause)
+        return Done(system, written)
 
     @asynccontextmanager
     async def _called(self) -> AsyncIterator[None]:
@@ -210,7 +247,7 @@ class Lanes:
     def _lane(self, connection: str) -> _Lane:
         found = self._lanes.get(connection)
         if found is None:
-            found = self._lanes[connection] = _Lane()
+            found = self._lanes[connection] = _Lane(Delays(connection))
         return found
 
     def _across(self, coroutine: Coroutine[Any, Any, Any]) -> "Future[Any]":
@@ -221,7 +258,11 @@ _backoff = wait_random_exponential(multiplier=_FIRST_WAIT_SECONDS, max=_LONGEST_
 
 
 def _pause(state: RetryCallState) -> float:
-    """Exponential with jitter, and never shorter than the remote asked for."""
-    error = state.outcome.exception() if state.outcome else None
+    """Exponential with jitter, and not shorter than the remote asked for, within reason."""
+    error = _fault(state)
     asked = error.retry_after if isinstance(error, Postponed) else None
-    return max(_backoff(state), asked.total_seconds() if asked else 0.0)
+    return max(_backoff(state), min(asked, MOST).total_seconds() if asked else 0.0)
+
+
+def _fault(state: RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome else None

@@ -8,7 +8,6 @@ import logging
 import queue
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pydantic import ValidationError
@@ -21,10 +20,10 @@ from ..dead_letters import DeadLetter, letter_headers
 from ..kafka import Message
 from ..loop import Outbox, Partition, Step, partition_of
 from ..metrics import DEAD, DELIVERIES, DELIVERY_WAITING, END_TO_END_SECONDS
-from .jobs import Job, Order, Refusal, job_of, read_order
+from .jobs import Job, Order, job_of, read_order
 from .lanes import Lanes
 from .mirrors import mirror_link
-from .outcomes import Failed, Outcome
+from .outcomes import Outcome
 
 log = logging.getLogger(__name__)
 
@@ -35,14 +34,6 @@ _DRAIN_SECONDS = 15.0
 Place = tuple[Partition, int]
 
 
-@dataclass(frozen=True, slots=True)
-class _Running:
-    """One command between its record and its outcome."""
-
-    order: Order
-    job: Job
-
-
 class Delivery(Step):
     """The step of delivery's loop."""
 
@@ -50,16 +41,20 @@ class Delivery(Step):
         self._topics = topics
         self._lanes = lanes
         self._configuration = Configuration.empty()
-        self._running: dict[Place, _Running] = {}
+        self._running: dict[Place, Order] = {}
         self._accepted: list[Place] = []  # held by the transaction at hand, and not handed over yet
-        self._settled: queue.SimpleQueue[tuple[Place, _Running, Outcome]] = queue.SimpleQueue()
+        self._settled: queue.SimpleQueue[tuple[Place, Order, Outcome]] = queue.SimpleQueue()
         self._outcomes: dict[Place, Outcome] = {}
         self._counted: Counter[tuple[str, str]] = Counter()
         self._took: list[tuple[str, float]] = []  # seconds from arrival to answer, by connection
 
     def configure(self, configuration: Configuration) -> None:
-        """Takes a configuration over, from the next batch on."""
+        """Takes a configuration over: for what is taken up from now on, and for each attempt that is still to come."""
+        if configuration is self._configuration:
+            return
+        before, now = self._configuration.connections, configuration.connections
         self._configuration = configuration
+        self._lanes.start_afresh([name for name, section in before.items() if now.get(name) != section])
 
     def command_topics(self) -> list[str]:
         """The command topics of the connections that can be written to."""
@@ -90,15 +85,15 @@ class Delivery(Step):
 
     def process(self, records: Sequence[Message], outbox: Outbox) -> None:
         while not self._settled.empty():
-            place, running, outcome = self._settled.get()
-            if self._running.get(place) is running:  # else its partition was given back meanwhile
+            place, order, outcome = self._settled.get()
+            if self._running.get(place) is order:  # else its partition was given back meanwhile
                 self._outcomes[place] = outcome
         for place, outcome in list(self._outcomes.items()):
-            running = self._running[place]
+            order = self._running[place]
             if outbox.finished(*place):
                 del self._outcomes[place], self._running[place]
                 continue
-            self._settle(running.order, outcome, outbox, running.job.connector.name)
+            self._settle(order, outcome, outbox)
             outbox.finish(*place)
         for message in records:
             place = (partition_of(message), int(message.offset() or 0))
@@ -122,8 +117,8 @@ class Delivery(Step):
             END_TO_END_SECONDS.labels(connection).observe(seconds)
         self._took.clear()
         for place in self._accepted:
-            running = self._running[place]
-            self._lanes.submit(place, running.job, self._teller(place, running))
+            order = self._running[place]
+            self._lanes.submit(place, order, self._job, self._teller(place, order))
         self._accepted.clear()
 
     def aborted(self) -> None:
@@ -134,38 +129,36 @@ class Delivery(Step):
         self._counted.clear()
         self._took.clear()
 
-    def _teller(self, place: Place, running: _Running) -> Callable[[Outcome], None]:
-        return lambda outcome: self._settled.put((place, running, outcome))
+    def _job(self, order: Order) -> Job:
+        """Called from the lanes' thread."""
+        return job_of(order, self._configuration)
+
+    def _teller(self, place: Place, order: Order) -> Callable[[Outcome], None]:
+        return lambda outcome: self._settled.put((place, order, outcome))
 
     def _take_up(self, place: Place, message: Message, outbox: Outbox) -> None:
         try:
-            order = read_order(message)
+            order = read_order(message, outbox.again(*place))
         except ValidationError as error:
-            self._bury(message, "unknown", Failed("payload_malformed", describe(error), "read"), outbox)
-            return
-        try:
-            job = job_of(order, self._configuration, repeated=outbox.again(*place))
-        except Refusal as refusal:
-            self._settle(order, refusal.outcome, outbox)
+            self._bury(message, "unknown", DeadLetter("payload_malformed", describe(error), "read"), outbox)
             return
         outbox.hold(*place)
-        self._running[place] = _Running(order, job)
+        self._running[place] = order
         self._accepted.append(place)
 
-    def _settle(self, order: Order, outcome: Outcome, outbox: Outbox, system: str = "") -> None:
-        if isinstance(outcome, Failed):
+    def _settle(self, order: Order, outcome: Outcome, outbox: Outbox) -> None:
+        if isinstance(outcome, DeadLetter):
             self._bury(order.message, order.connection, outcome, outbox)
-            log.warning("a command for %s ended: %s", order.connection, outcome.why)
+            log.warning("a command for %s ended: %s", order.connection, outcome.error)
             return
         self._counted[order.connection, "done"] += 1
         if (since := order.envelope.recordedtime) is not None:
             self._took.append((order.connection, (datetime.now(UTC) - since).total_seconds()))
         if outcome.written:
-            value, headers = mirror_link(order, system, outcome.written, self._configuration.hub.public_url)
+            value, headers = mirror_link(order, outcome.system, outcome.written, self._configuration.hub.public_url)
             outbox.put(self._topics.event(LINK).name, value, order.message.key(), headers)
 
-    def _bury(self, message: Message, connection: str, failed: Failed, outbox: Outbox) -> None:
-        letter = DeadLetter(failed.reason, failed.why, failed.stage)
+    def _bury(self, message: Message, connection: str, letter: DeadLetter, outbox: Outbox) -> None:
         headers = letter_headers(message, letter, CONSUMER, datetime.now(UTC))
         outbox.put(self._topics.dead(CONSUMER).name, message.value(), message.key(), headers)
-        self._counted[connection, failed.reason] += 1
+        self._counted[connection, letter.reason] += 1

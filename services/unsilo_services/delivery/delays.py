@@ -1,0 +1,40 @@
+"""Which commands of a connection wait, and why: told to the log."""
+
+import logging
+import math
+import time
+
+log = logging.getLogger(__name__)
+
+_TOLD_AGAIN_SECONDS = 600.0  # so that a look at the last quarter of an hour finds it
+
+
+class Delays:
+    """One connection's commands that were postponed. Tells each reason once, however many attempts it spoils."""
+
+    def __init__(self, connection: str) -> None:
+        self._connection = connection
+        self._waiting: set[str] = set()
+        self._told: dict[str, float] = {}
+
+    def postponed(self, command: str, why: str) -> None:
+        """A command has to wait. `why` holds no content."""
+        self._waiting.add(command)
+        now = time.monotonic()
+        if now - self._told.get(why, -math.inf) >= _TOLD_AGAIN_SECONDS:
+            self._told[why] = now
+            log.warning("commands for %s wait: %s", self._connection, why)
+
+    def ended(self, command: str, done: bool) -> None:
+        """A command waits no longer, if it did. The connection works again when it was the last one, and was done."""
+        if command not in self._waiting:
+            return
+        self._waiting.discard(command)
+        if not self._waiting:
+            self._told.clear()
+            if done:
+                log.info("commands for %s go on", self._connection)
+
+    def start_afresh(self) -> None:
+        """Tells the reasons once more: the connection is another one."""
+        self._told.clear()
