@@ -1,6 +1,6 @@
 """Reads `unsilo.yaml`: one file, several, or a folder of them. Every fault names file, line, field and remedy."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,6 +37,7 @@ def read(paths: Iterable[Path]) -> Configuration:
     documents = [found for file in files(paths, faults) if (found := parse(file, _SECTIONS, faults)) is not None]
     hub: HubSection | None = None
     connections: dict[str, ConnectionSection] = {}
+    unsound: set[str] = set()
     for document in documents:
         faults += [
             document.fault((name,), f"is no section: there are {', '.join(_SECTIONS)}")
@@ -51,20 +52,27 @@ def read(paths: Iterable[Path]) -> Configuration:
             path: tuple[Step, ...] = ("connections", number)
             section = _section(document, path, ConnectionSection, item, faults)
             if section is None:
+                unsound |= _id_of(item)
+                faults += _settings_faults_at_least(document, path, item)
                 continue
             if section.id in connections:
                 faults.append(document.fault((*path, "id"), f"{section.id} is taken: every connection has its own"))
             connections[section.id] = section
             faults += _settings_faults(document, path, section)
     configuration = Configuration(hub or HubSection(), connections, declares_hub=hub is not None)
-    configuration = _with_flows(documents, configuration, faults)
+    configuration = _with_flows(documents, configuration, unsound, faults)
     if faults:
         raise ConfigurationRefused(faults)
     return configuration
 
 
-def _with_flows(documents: Iterable[Document], configuration: Configuration, faults: list[Fault]) -> Configuration:
-    """Adds the flows of all files, each compiled, and run on an example of its events, in sight of the others."""
+def _with_flows(
+    documents: Iterable[Document], configuration: Configuration, unsound: Collection[str], faults: list[Fault]
+) -> Configuration:
+    """Adds the flows of all files, each compiled, and run on an example of its events, in sight of the others.
+
+    That they write to connections which are `unsound` is no fault of theirs.
+    """
     flows: dict[str, FlowSection] = {}
     found: list[tuple[Document, tuple[Step, ...], FlowSection]] = []
     for document in documents:
@@ -84,7 +92,9 @@ def _with_flows(documents: Iterable[Document], configuration: Configuration, fau
         try:
             Flow(section, configuration)
         except RuleBroken as broken:
-            faults.append(document.fault((*path, *broken.path), broken.problem))
+            for slip in (broken, *broken.others):
+                if not _writes_to(section, slip.path, unsound):
+                    faults.append(document.fault((*path, *slip.path), slip.problem))
     return configuration
 
 
@@ -114,6 +124,29 @@ def _settings_faults(document: Document, path: tuple[Step, ...], section: Connec
     except ValidationError as error:
         return _faults(document, (*path, "settings"), error, connector_of(section).settings.model_fields)
     return []
+
+
+def _settings_faults_at_least(document: Document, path: tuple[Step, ...], item: Any) -> list[Fault]:
+    """The faults of a connection's settings, where something else is wrong with it."""
+    if not isinstance(item, dict):
+        return []
+    try:
+        section = ConnectionSection.model_validate({
+            "id": "any", "connector": item.get("connector"), "settings": item.get("settings", {})
+        })  # fmt: skip
+    except ValidationError:
+        return []
+    return _settings_faults(document, path, section)
+
+
+def _id_of(item: Any) -> set[str]:
+    found = item.get("id") if isinstance(item, dict) else None
+    return {found} if isinstance(found, str) else set()
+
+
+def _writes_to(flow: FlowSection, path: tuple[Step, ...], unsound: Collection[str]) -> bool:
+    """Whether a place in a flow says that it writes to one of those connections."""
+    return path[-1] == "deliver" and flow.do[int(path[1])].deliver in unsound
 
 
 def _faults(document: Document, path: tuple[Step, ...], error: ValidationError, known: Iterable[str]) -> list[Fault]:

@@ -5,7 +5,7 @@ else, and neither can reach the process they run in.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -35,12 +35,16 @@ _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class RuleBroken(Exception):
-    """A flow cannot be run as it is written. `path` is the place below the flow, the message what would be right."""
+    """A flow cannot be run as it is written. `path` is the place below the flow, the message what would be right.
+
+    `others` is what else is wrong with it, as far as that can be seen before the first is mended.
+    """
 
     def __init__(self, path: Path, problem: str) -> None:
         super().__init__(problem)
         self.path = path
         self.problem = problem
+        self.others: tuple[RuleBroken, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +87,22 @@ class Flow:
 
     def __init__(self, section: FlowSection, configuration: Configuration) -> None:
         """Raises RuleBroken."""
+        slips: list[RuleBroken] = []
         self.id = section.id
-        self.types = tuple(_types(section))
+        self.types = tuple(_types(section, slips))
         self.has_targets = any(step.to is not None for step in section.do)
-        self._condition = None if section.when is None else _condition(section.when)
-        self._steps = [_step(number, step, configuration) for number, step in enumerate(section.do)]
+        self._condition = _condition(section.when, slips)
+        steps = [_step(number, step, configuration, slips) for number, step in enumerate(section.do)]
+        self._steps = [step for step in steps if step is not None]
         for event in self.types:
-            self._try_out(event, configuration)
+            slips += self._slips_on(event, steps, configuration)
+        found: dict[Path, RuleBroken] = {}
+        for slip in slips:  # every event type may show the same one
+            found.setdefault(slip.path, slip)
+        if found:
+            first, *others = found.values()
+            first.others = tuple(others)
+            raise first
 
     def holds(self, seen: Seen) -> bool:
         """Whether the condition is true of an event. One that names a field which the event lacks is not."""
@@ -119,32 +132,35 @@ class Flow:
                 raise TextFailed(_fault(error, step.action)) from None
             yield number, Intent(step.connection, step.name, arguments, target)
 
-    def _try_out(self, event: EventType, configuration: Configuration) -> None:
+    def _slips_on(
+        self, event: EventType, steps: Iterable[_Step | None], configuration: Configuration
+    ) -> Iterator[RuleBroken]:
         """Runs the flow on an example that has every field: what fails there is a slip of the pen."""
         seen = Seen(context_of(event.name, example(event)))
         if self._condition is not None:
             try:
                 answer = _evaluated(self._condition, seen.context)
+                if not isinstance(answer, bool):
+                    yield RuleBroken(("when",), f"must be true or false, and is a {type(answer).__name__} here")
             except _ConditionFailed as error:
-                raise RuleBroken(("when",), f"fails on an example of {event.name}: {error}") from None
-            if not isinstance(answer, bool):
-                raise RuleBroken(("when",), f"must be true or false, and is a {type(answer).__name__} here")
-        for number, step in enumerate(self._steps):
+                yield RuleBroken(("when",), f"fails on an example of {event.name}: {error}")
+        for number, step in enumerate(steps):
+            if step is None:
+                continue
             where: Path = ("do", number)
             if step.to is not None and _object_id(seen.context["entity"].get(step.to)) is None:
                 known = [name for name, value in seen.context["entity"].items() if _object_id(value) is not None]
-                raise RuleBroken((*where, "to"), f"names no object of {event.name}: take one of {', '.join(known)}")
+                yield RuleBroken((*where, "to"), f"names no object of {event.name}: take one of {', '.join(known)}")
             try:
-                arguments = step.arguments(seen)
+                checked = step.checked(step.arguments(seen))
             except TextFailed as error:
-                raise RuleBroken((*where, "with"), f"fails on an example of {event.name}: {error}") from None
-            try:
-                checked = step.checked(arguments)
+                yield RuleBroken((*where, "with"), f"fails on an example of {event.name}: {error}")
             except ValidationError as error:
-                place = error.errors(include_url=False, include_context=False, include_input=False)[0]["loc"]
-                raise RuleBroken((*where, "with", *place), _fault(error, step.action, with_place=False)) from None
-            if not may_write(configuration.connections[step.connection], step.action, checked):
-                raise RuleBroken((*where, "deliver"), CLOSED)
+                for place, problem in _faults(error, step.action):
+                    yield RuleBroken((*where, "with", *place), problem)
+            else:
+                if not may_write(configuration.connections[step.connection], step.action, checked):
+                    yield RuleBroken((*where, "deliver"), CLOSED)
 
 
 def context_of(type: str, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -156,22 +172,27 @@ class _ConditionFailed(Exception):
     """A condition has no answer for an event."""
 
 
-def _types(section: FlowSection) -> Iterator[EventType]:
+def _types(section: FlowSection, slips: list[RuleBroken]) -> Iterator[EventType]:
     for number, full in enumerate(map(whole_name, section.on)):
         if full not in EVENT_TYPES:
             near = ", ".join(get_close_matches(full, EVENT_TYPES, 5, 0.7))
             shown = f"near it: {near}" if near else "`unsilo schemas list` shows them"
-            raise RuleBroken(("on", number), f"is no event type; {shown}")
-        yield EVENT_TYPES[full]
+            slips.append(RuleBroken(("on", number), f"is no event type; {shown}"))
+        else:
+            yield EVENT_TYPES[full]
 
 
-def _condition(text: str) -> cel.Program:
+def _condition(text: str | None, slips: list[RuleBroken]) -> cel.Program | None:
+    if text is None:
+        return None
     if len(text) > _LONGEST_CONDITION:
-        raise RuleBroken(("when",), f"has more than {_LONGEST_CONDITION} characters")
+        slips.append(RuleBroken(("when",), f"has more than {_LONGEST_CONDITION} characters"))
+        return None
     try:
         return cel.compile(text)
     except ValueError as error:
-        raise RuleBroken(("when",), f"is no CEL expression: {_first(error)}") from None
+        slips.append(RuleBroken(("when",), f"is no CEL expression: {_first(error)}"))
+        return None
 
 
 def _evaluated(condition: cel.Program, context: Mapping[str, Any]) -> Any:
@@ -187,37 +208,42 @@ def _evaluated(condition: cel.Program, context: Mapping[str, Any]) -> Any:
         raise _ConditionFailed("cannot be evaluated") from None
 
 
-def _step(number: int, step: StepSection, configuration: Configuration) -> _Step:
+def _step(number: int, step: StepSection, configuration: Configuration, slips: list[RuleBroken]) -> _Step | None:
+    """A step that can be tried out; None where it cannot, for slips that are added to the others."""
     where: Path = ("do", number)
+    found: list[RuleBroken] = []
     section = configuration.connections.get(step.deliver)
-    if section is None:
+    connector: Connector[Any, Any] | None = None if section is None else connector_of(section)
+    action = None if connector is None else connector.actions.get(step.action)
+    if connector is None:
         known = ", ".join(sorted(configuration.connections))
-        raise RuleBroken((*where, "deliver"), f"is no connection: there are {known or 'none'}")
-    connector: Connector[Any, Any] = connector_of(section)
-    if step.action not in connector.actions:
+        found.append(RuleBroken((*where, "deliver"), f"is no connection: there are {known or 'none'}"))
+    elif (loop := loop_through(step.deliver, configuration)) is not None:
+        found.append(RuleBroken((*where, "deliver"), loop))
+    if connector is not None and action is None:
         known = ", ".join(connector.actions) or "none: it only listens"
-        raise RuleBroken((*where, "action"), f"is no action of {connector.name}: there are {known}")
-    if (loop := loop_through(step.deliver, configuration)) is not None:
-        raise RuleBroken((*where, "deliver"), loop)
-    action = connector.actions[step.action]
-    if action.target_type is not None and step.to is None:
-        raise RuleBroken((*where, "to"), f"is missing: name the field whose copy is the {action.target_type} to act on")
-    if action.target_type is None and step.to is not None:
-        raise RuleBroken((*where, "to"), "is not wanted: this action makes something new")
-    texts = _texts(step.arguments, Environment(connector.escape), (*where, "with"))
-    return _Step(step.deliver, step.action, action, step.to, texts)
+        found.append(RuleBroken((*where, "action"), f"is no action of {connector.name}: there are {known}"))
+    if action is not None and action.target_type is not None and step.to is None:
+        wanted = f"is missing: name the field whose copy is the {action.target_type} to act on"
+        found.append(RuleBroken((*where, "to"), wanted))
+    if action is not None and action.target_type is None and step.to is not None:
+        found.append(RuleBroken((*where, "to"), "is not wanted: this action makes something new"))
+    environment = Environment(as_is if connector is None else connector.escape)
+    texts = _texts(step.arguments, environment, (*where, "with"), found)
+    slips += found
+    return None if action is None or found else _Step(step.deliver, step.action, action, step.to, texts)
 
 
-def _texts(value: Any, environment: Environment, path: Path) -> Any:
+def _texts(value: Any, environment: Environment, path: Path, slips: list[RuleBroken]) -> Any:
     if isinstance(value, str):
         try:
             return Text(value, environment)
         except TextBroken as error:
-            raise RuleBroken(path, str(error)) from None
+            slips.append(RuleBroken(path, str(error)))
     if isinstance(value, dict):
-        return {name: _texts(item, environment, (*path, name)) for name, item in value.items()}
+        return {name: _texts(item, environment, (*path, name), slips) for name, item in value.items()}
     if isinstance(value, list):
-        return [_texts(item, environment, (*path, number)) for number, item in enumerate(value)]
+        return [_texts(item, environment, (*path, number), slips) for number, item in enumerate(value)]
     return value
 
 
@@ -240,13 +266,18 @@ def _object_id(value: Any) -> str | None:
     return found if isinstance(found, str) and _ID.fullmatch(found) else None
 
 
-def _fault(error: ValidationError, action: Action, with_place: bool = True) -> str:
+def _fault(error: ValidationError, action: Action) -> str:
     """The first of what an action does not take, without the value."""
-    found = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    place = f"{'.'.join(map(str, found['loc']))}: " if with_place and found["loc"] else ""
-    if found["type"] == "extra_forbidden":
-        return f"{place}is not taken by this action: there are {', '.join(action.arguments.model_fields)}"
-    return f"{place}{'is missing' if found['type'] == 'missing' else found['msg']}"
+    place, problem = next(_faults(error, action))
+    return f"{'.'.join(map(str, place))}: {problem}" if place else problem
+
+
+def _faults(error: ValidationError, action: Action) -> Iterator[tuple[Path, str]]:
+    for found in error.errors(include_url=False, include_context=False, include_input=False):
+        if found["type"] == "extra_forbidden":
+            yield found["loc"], f"is not taken by this action: there are {', '.join(action.arguments.model_fields)}"
+        else:
+            yield found["loc"], "is missing" if found["type"] == "missing" else found["msg"]
 
 
 def _first(error: Exception) -> str:

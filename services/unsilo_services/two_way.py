@@ -25,9 +25,9 @@ def loop_through(connection: str, configuration: Configuration) -> str | None:
     return None
 
 
-def loops(configuration: Configuration) -> Iterator[str]:
-    """What is wrong with flows that are all well by themselves, a line each."""
+def loops(configuration: Configuration) -> Iterator[tuple[str, str]]:
+    """What is wrong with flows that are all well by themselves: the place, and the problem."""
     for name, flow in sorted(configuration.flows.items()):
         for number, step in enumerate(flow.do):
             if step.deliver in configuration.connections and (why := loop_through(step.deliver, configuration)):
-                yield f"flow {name}: do.{number}.deliver: {why}"
+                yield f"flow {name}: do.{number}.deliver", why

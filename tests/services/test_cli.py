@@ -105,6 +105,15 @@ def test_check_says_what_is_wrong_by_file_line_and_field(unsilo: Unsilo, file: P
     assert unsilo(None, "check", "-f", "nowhere.yaml").err.startswith("nowhere.yaml:1: ")
 
 
+def test_check_says_what_is_wrong_as_json(unsilo: Unsilo, file: Path) -> None:
+    file.write_text(FILE.replace("zendesk", "zendesc"))
+    ran = unsilo(None, "check", "--json")
+    (fault,) = ran.json()["faults"]
+    assert (ran.code, ran.err) == (1, "")
+    assert (fault["file"], fault["line"], fault["field"]) == ("unsilo.yaml", 3, "connections.0.connector")
+    assert "is no connector" in fault["problem"]
+
+
 @pytest.mark.kafka
 def test_apply_puts_everything_in_and_is_done_when_that_is_so(hub: Hub, unsilo: Unsilo, file: Path) -> None:
     dry = unsilo(hub, "apply", "--dry-run", "--json")
@@ -130,6 +139,8 @@ def test_apply_changes_nothing_when_anything_is_wrong(hub: Hub, unsilo: Unsilo, 
     unsilo(hub, "apply")
     before = entries_of(hub)
     file.write_text(FILE.replace("helpdesk", "second-desk").replace("connector: slack", "connector: slick"))
+    (fault,) = unsilo(hub, "apply", "--json").json()["faults"]
+    assert fault["field"] == "connections.1.connector"
     ran = unsilo(hub, "apply", "--prune")
     assert ran.code == 1
     assert "unsilo.yaml:4: connections.1.connector: " in ran.err
@@ -203,6 +214,8 @@ def test_apply_refuses_a_loop_that_only_files_applied_one_by_one_make(hub: Hub, 
     assert (ran.code, ran.out) == (1, "")
     assert ran.err.startswith("flow there: do.0.deliver: ")
     assert "own_accounts" in ran.err
+    (fault,) = unsilo(hub, "apply", "--json").json()["faults"]
+    assert (fault["file"], fault["field"]) == (None, "flow there: do.0.deliver")
     assert entries_of(hub) == before
     assert unsilo(hub, "apply", "--prune").code == 0
 

@@ -87,18 +87,48 @@ WRONG = {
     "an address that is none": ("hub:\n  public_url: hub.example.org", 2, "hub.public_url", "https?://"),
     "an item that is no mapping": ("connections:\n - zendesk", 2, "connections.0", "dictionary"),
     "an item that is null": ("connections:\n -\n", 2, "connections.0", "dictionary"),
-    "no id": ("connections:\n - connector: zendesk\n   settings: {}", 2, "connections.0.id", "is missing"),
-    "an id in Unicode": ("connections:\n - connector: slack\n   id: größe", 3, "connections.0.id", "[a-z0-9]"),
-    "an id in capitals": ("connections:\n - connector: slack\n   id: Chat", 3, "connections.0.id", "[a-z0-9]"),
-    "an id that is a number": ("connections:\n - connector: slack\n   id: 7", 3, "connections.0.id", "string"),
-    "an id that is a path": ("connections:\n - connector: slack\n   id: ../a", 3, "connections.0.id", "[a-z0-9]"),
-    "an id that ends in a line": (
-        'connections:\n - connector: slack\n   id: "a\\n"',
+    "no id": (
+        "connections:\n - connector: zendesk\n   settings: {signing_secret: {env: A}}",
+        2,
+        "connections.0.id",
+        "is missing",
+    ),
+    "an id in Unicode": (
+        "connections:\n - connector: slack\n   id: größe\n   settings: {signing_secret: {env: A}}",
         3,
         "connections.0.id",
         "[a-z0-9]",
     ),
-    "an id too long": (f"connections:\n - connector: slack\n   id: {'a' * 41}", 3, "connections.0.id", "[a-z0-9]"),
+    "an id in capitals": (
+        "connections:\n - connector: slack\n   id: Chat\n   settings: {signing_secret: {env: A}}",
+        3,
+        "connections.0.id",
+        "[a-z0-9]",
+    ),
+    "an id that is a number": (
+        "connections:\n - connector: slack\n   id: 7\n   settings: {signing_secret: {env: A}}",
+        3,
+        "connections.0.id",
+        "string",
+    ),
+    "an id that is a path": (
+        "connections:\n - connector: slack\n   id: ../a\n   settings: {signing_secret: {env: A}}",
+        3,
+        "connections.0.id",
+        "[a-z0-9]",
+    ),
+    "an id that ends in a line": (
+        'connections:\n - connector: slack\n   id: "a\\n"\n   settings: {signing_secret: {env: A}}',
+        3,
+        "connections.0.id",
+        "[a-z0-9]",
+    ),
+    "an id too long": (
+        f"connections:\n - connector: slack\n   id: {'a' * 41}\n   settings: {{signing_secret: {{env: A}}}}",
+        3,
+        "connections.0.id",
+        "[a-z0-9]",
+    ),
     "no such connector": ("connections:\n - id: a\n   connector: zendesc", 3, "connections.0.connector", "zendesk"),
     "no settings": (
         "connections:\n - id: a\n   connector: slack",
@@ -141,7 +171,9 @@ WRONG = {
         "at least 1",
     ),
     "a flow on no type": (
-        "flows:\n - id: a\n   on: ticket.ticket.exploded\n   do: [{deliver: b, action: c}]",
+        "flows:\n - id: a\n   on: ticket.ticket.exploded\n"
+        "   do: [{deliver: b, action: post, with: {channel: c, text: t}}]\n"
+        "connections: [{id: b, connector: slack, settings: {signing_secret: {env: A}}}]",
         3,
         "flows.0.on.0",
         "ticket.ticket.closed",
@@ -261,8 +293,34 @@ def test_says_everything_that_is_wrong_in_all_files_at_once(tmp_path: Path) -> N
         ("c.yaml", 1, ""),
         ("a.yaml", 1, "hub.public_url"),
         ("a.yaml", 3, "connections.0.id"),
+        ("a.yaml", 3, "connections.0.settings.signing_secret"),
         ("b.yml", 3, "flow"),
         ("b.yml", 2, "connections.0.connector"),
+    ]
+
+
+def test_a_wrong_field_of_a_connection_hides_no_other_and_is_no_fault_of_a_flow(tmp_path: Path) -> None:
+    text = """\
+        connections:
+          - {id: chat, connector: slack, audience: everyone, partitions: 0, settings: {tokn: {env: A}}}
+        flows:
+          - id: f
+            on: [ticket.ticket.creatd, ticket.ticket.opend]
+            when: entity.title ==
+            do:
+              - {deliver: chat, action: post, with: {channel: c, text: "{{ x"}}
+              - {deliver: chap, action: post}
+        """
+    assert [(fault.line, fault.field) for fault in refused(write(tmp_path, text))] == [
+        (2, "connections.0.audience"),
+        (2, "connections.0.partitions"),
+        (2, "connections.0.settings.signing_secret"),
+        (2, "connections.0.settings.tokn"),
+        (5, "flows.0.on.0"),
+        (5, "flows.0.on.1"),
+        (6, "flows.0.when"),
+        (8, "flows.0.do.0.with.text"),
+        (9, "flows.0.do.1.deliver"),
     ]
 
 

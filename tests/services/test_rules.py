@@ -401,6 +401,21 @@ def test_check_names_place_and_remedy(step: Mapping[str, Any], on: str, place: s
     assert problem in found[1]
 
 
+def test_check_names_all_slips_of_a_flow_each_once() -> None:
+    steps = [posting("{{ entity.titel }}"), {**POST, "with": {"txt": "x"}}, {"deliver": "chat", "action": "shout"}]
+    flow = FlowSection.model_validate({"id": "f", "on": [TICKET, COMMENT], "when": "entity.titel == ''", "do": steps})
+    with pytest.raises(RuleBroken) as caught:
+        Flow(flow, CONFIGURATION)
+    assert [".".join(map(str, slip.path)) for slip in (caught.value, *caught.value.others)] == [
+        "do.2.action",
+        "when",
+        "do.0.with",
+        "do.1.with.channel",
+        "do.1.with.text",
+        "do.1.with.txt",
+    ]
+
+
 ECHOING = ConnectionSection(
     id="sink",
     connector="standardwebhooks",

@@ -1,6 +1,7 @@
 """`unsilo check` and `unsilo apply`: from files to the running hub."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -27,13 +28,18 @@ Files = Annotated[
 class ConfigurationLoops(UnsiloError):
     """Together with what was applied before, flows would answer themselves. Nothing is applied."""
 
+    def __init__(self, loops: Sequence[tuple[str, str]]) -> None:
+        super().__init__("\n".join(map(": ".join, loops)))
+        self.loops = tuple(loops)
+
 
 def check(files: Files = [DEFAULT_FILE], as_json: AsJson = False) -> None:  # noqa: B006  # typer's way to a default
     """Say what is wrong in the configuration, by file, line and field, without a hub.
 
     Example: unsilo check -f unsilo.yaml
     """
-    configuration = _read(files)
+    with _faults_shown(as_json):
+        configuration = _read(files)
     if as_json:
         show_json({"connections": sorted(configuration.connections), "flows": sorted(configuration.flows)})
     else:
@@ -53,8 +59,9 @@ def apply(
     settings = HubSettings()
     kafka = Kafka.from_settings(settings)
     kafka.wait(REACH_SECONDS)
-    configuration = _read(files)
-    wanted = apply_read(kafka, settings, configuration, prune=prune, dry_run=dry_run)
+    with _faults_shown(as_json):
+        configuration = _read(files)
+        wanted = apply_read(kafka, settings, configuration, prune=prune, dry_run=dry_run)
     if as_json:
         show_json([{"key": change.key, "change": change.kind} for change in wanted])
         return
@@ -82,7 +89,7 @@ def apply_read(
     before = load(kafka, topics.config())
     wanted = changes(before, entries(configuration), prune)
     if found := list(loops(from_entries(applied(before, wanted)))):  # with what other files have declared
-        raise ConfigurationLoops("\n".join(found))
+        raise ConfigurationLoops(found)
     kept = undeclared(before, entries(configuration))
     if kept and not prune:
         errors.print(f"kept, though no file declares it: {', '.join(kept)} (--prune removes)", markup=False)
@@ -102,6 +109,31 @@ def _read(files: Sequence[Path]) -> Configuration:
     from ..config_files import read  # brings CEL along, which takes a third of a second
 
     return read(files)
+
+
+@contextmanager
+def _faults_shown(as_json: bool) -> Iterator[None]:
+    """Prints what is wrong as JSON where that is asked for, and ends the command."""
+    from ..config_files import ConfigurationRefused  # brings YAML along
+
+    try:
+        yield
+    except ConfigurationRefused as refused:
+        if not as_json:
+            raise
+        found = [_fault(str(fault.file), fault.line, fault.field, fault.problem) for fault in refused.faults]
+    except ConfigurationLoops as refused:
+        if not as_json:
+            raise
+        found = [_fault(None, None, place, problem) for place, problem in refused.loops]
+    else:
+        return
+    show_json({"faults": found})
+    raise typer.Exit(1)
+
+
+def _fault(file: str | None, line: int | None, field: str, problem: str) -> dict[str, str | int | None]:
+    return {"file": file, "line": line, "field": field, "problem": problem}
 
 
 def _counted(configuration: Configuration) -> str:
