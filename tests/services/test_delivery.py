@@ -678,6 +678,8 @@ def test_a_command_waits_while_the_file_of_a_secret_is_missing_and_the_log_says_
     with remote(lambda arrival: OK) as there:
         sink = to_receiver(writing, there.url)
         change(writing, sink, sending_secret={"file": str(file)})
+        wanted = writing.connections[sink]
+        eventually(lambda: worker.step._configuration.connections.get(sink) == wanted)  # type: ignore[attr-defined]
         command = sent(writing, sink, "x")
         why = f"commands for {sink} wait: the secret's file {file} "
         eventually(lambda: why + "cannot be read: No such file or directory" in caplog.text)
