@@ -81,9 +81,7 @@ class Connection(Generic[SettingsT]):
 
     def entity_id(self, remote_type: str, remote_id: str, scope: str = "") -> str:
         """The canonical id of an object of this connection's system; MalformedWebhook for an id without end."""
-        if len(remote_id) + len(scope) > _LONGEST_ID:
-            raise MalformedWebhook(f"an id of a {remote_type} is longer than {_LONGEST_ID} characters")
-        return entity_id(self.id, remote_type, remote_id, scope)
+        return _entity_id(self.id, remote_type, remote_id, scope)
 
     def ref(self, remote_type: str, remote_id: str, scope: str = "", url: str | None = None) -> Facts:
         """Where an object lives in this connection's system."""
@@ -103,7 +101,7 @@ class Connection(Generic[SettingsT]):
 
     def reference(self, remote_type: str, remote_id: str, scope: str = "", name: str | None = None) -> Facts:
         """Another object, mentioned in passing. Not to be changed: all who mention it share it."""
-        if len(remote_id) + len(scope) + len(name or "") > _LONGEST_ID:  # nobody mentions it again soon
+        if name is not None and len(name) > _LONGEST_ID:  # not remembered: nobody mentions it again soon
             return _reference.__wrapped__(self.id, remote_type, remote_id, scope, name)
         return _reference(self.id, remote_type, remote_id, scope, name)
 
@@ -111,9 +109,7 @@ class Connection(Generic[SettingsT]):
         self, remote_id: str, name: str | None = None, kind: Literal["human", "bot", "system"] | None = None
     ) -> Facts:
         """Who acted, as this system names them. Not to be changed: all that they did shares it."""
-        if len(remote_id) > _LONGEST_ID:
-            raise MalformedWebhook(f"an actor's id is longer than {_LONGEST_ID} characters")
-        if len(name or "") > _LONGEST_ID:
+        if name is not None and len(name) > _LONGEST_ID:
             return _actor.__wrapped__(self.id, remote_id, name, kind)
         return _actor(self.id, remote_id, name, kind)
 
@@ -121,14 +117,23 @@ class Connection(Generic[SettingsT]):
 _LONGEST_ID = 1024  # characters: no system has longer ones, and what is remembered must not grow with what is sent
 
 
+@lru_cache(maxsize=32_768)  # a few thousand objects make most of what happens in a system
+def _entity_id(connection: str, remote_type: str, remote_id: str, scope: str) -> str:
+    if len(remote_id) + len(scope) > _LONGEST_ID:
+        raise MalformedWebhook(f"an id of a {remote_type} is longer than {_LONGEST_ID} characters")
+    return entity_id(connection, remote_type, remote_id, scope)
+
+
 @lru_cache(maxsize=32_768)  # the same people and companies are mentioned over and over
 def _reference(connection: str, remote_type: str, remote_id: str, scope: str, name: str | None) -> Facts:
-    known = {"id": entity_id(connection, remote_type, remote_id, scope), "remote_id": remote_id}
+    known = {"id": _entity_id(connection, remote_type, remote_id, scope), "remote_id": remote_id}
     return known if name is None else {**known, "name": name}
 
 
 @lru_cache(maxsize=32_768)
 def _actor(connection: str, remote_id: str, name: str | None, kind: str | None) -> Facts:
+    if len(remote_id) > _LONGEST_ID:
+        raise MalformedWebhook(f"an actor's id is longer than {_LONGEST_ID} characters")
     known = {key: text for key, text in (("display_name", name), ("kind", kind)) if text is not None}
     return {"ref": {"connection": connection, "id": remote_id}, **known}
 

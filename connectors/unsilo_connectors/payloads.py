@@ -33,7 +33,7 @@ def read_json(body: bytes) -> Any:
 
 
 def write_json(value: Any) -> bytes:
-    """What `read_json` has read, or a part of it, as JSON."""
+    """What `read_json` has read, or a part of it, as JSON, names in their order."""
     return _encode(value)
 
 
@@ -46,7 +46,7 @@ def _number(text: str) -> Decimal:
 
 _MOST_DIGITS = 400  # somewhat more than a double reaches
 _decode = msgspec.json.Decoder(float_hook=_number).decode
-_encode = msgspec.json.Encoder(decimal_format="number").encode
+_encode = msgspec.json.Encoder(decimal_format="number", order="sorted").encode
 
 
 def read_object(body: bytes) -> dict[str, Any]:

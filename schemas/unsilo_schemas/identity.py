@@ -2,7 +2,6 @@
 
 import hashlib
 import uuid
-from functools import lru_cache
 
 _SEPARATOR = "\x1f"  # ASCII unit separator
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
@@ -13,7 +12,6 @@ _ENTITY = hashlib.sha1(uuid.uuid5(uuid.NAMESPACE_URL, "urn:unsilo:entity").bytes
 _EVENT = hashlib.sha1(uuid.uuid5(uuid.NAMESPACE_URL, "urn:unsilo:event").bytes, usedforsecurity=False)
 
 
-@lru_cache(maxsize=32_768)  # a few thousand objects make most of what happens in a system
 def entity_id(connection: str, remote_type: str, remote_id: str, scope: str = "") -> str:
     """The canonical id of a remote object.
 

@@ -444,7 +444,7 @@ class Outbox:
                     partition,
                     told,
                     timestamp=timestamp_ms,
-                    headers=list(headers),
+                    headers=headers,  # type: ignore[arg-type]  # its type leaves out that values may be null
                 )
                 return
             except BufferError:

@@ -133,7 +133,7 @@ def _key(said: Notice, employee: str, told: Facts) -> str:
     """A time to the second is all that tells changes apart, so values count too, where they are told."""
     parts = [said.company, employee, said.type, said.stamp, ",".join(sorted(said.changed))]
     if said.fields:
-        parts.append(hashlib.sha256(write_json(dict(sorted(told.items())))).hexdigest())
+        parts.append(hashlib.sha256(write_json(told)).hexdigest())
     return "/".join(parts)
 
 

@@ -72,29 +72,34 @@ class Normalizer(Step):
         """A part of a batch. `seen` are the ids that were published before, or in this batch; `fresh` the latter."""
         mapping = self._mappings.get(topic)
         connection = "unknown" if mapping is None else mapping.connection.id
-        counted = self._counted
         work = [_outcome(mapping, message) for message in records]
-        ids = [id for delivery, events in work if isinstance(events, list) for id in _ids(delivery, events)]
-        seen |= self._ledger.known(ids)
-        for message, (delivery, outcome) in zip(records, work, strict=True):
+        found = [_ids(delivery, events) if isinstance(events, list) else [] for delivery, events in work]
+        seen |= self._ledger.known([id for ids in found for id in ids])
+        published = duplicates = ignored = 0
+        types: list[str] = []
+        for message, (delivery, outcome), ids in zip(records, work, found, strict=True):
             if isinstance(outcome, DeadLetter):
                 self._bury(message, outcome, connection, outbox)
                 continue
             if outcome is None:
-                counted["records", connection, "ignored"] += 1
+                ignored += 1
                 continue
-            new = [event for event in outcome if event.id not in seen]
-            if (delivery is not None and delivery in seen) or (outcome and not new):
-                counted["records", connection, "duplicate"] += 1
-                continue
+            if not seen.isdisjoint(ids):  # one of its events may still be new, unless it is the same delivery
+                outcome = [] if delivery in seen else [event for event in outcome if event.id not in seen]
+                if not outcome:
+                    duplicates += 1
+                    continue
+                ids = _ids(delivery, outcome)
             timestamp_ms = message.timestamp()[1]
-            for event in new:
+            for event in outcome:
                 outbox.put(event.topic, event.value, event.key, event.headers, timestamp_ms=timestamp_ms)
-                counted["events", connection, event.type] += 1
-            counted["records", connection, "published"] += 1
-            published = _ids(delivery, new)
-            seen.update(published)
-            fresh += published
+                types.append(event.type)
+            published += 1
+            seen.update(ids)
+            fresh += ids
+        outcomes = {"published": published, "duplicate": duplicates, "ignored": ignored}
+        self._counted.update({("records", connection, name): count for name, count in outcomes.items() if count})
+        self._counted.update({("events", connection, kind): count for kind, count in Counter(types).items()})
 
     def refused(self, record: Message, fault: KafkaError, outbox: Outbox) -> None:
         reason: Reason = "size_exceeded" if fault.code() == KafkaError.MSG_SIZE_TOO_LARGE else "payload_malformed"
