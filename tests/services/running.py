@@ -181,6 +181,7 @@ class Hub:
     _processes: list[Process] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        (self.port,) = free_ports(1)  # where nobody answers: a gateway of another test may be at the usual one
         self.kafka = Kafka({"bootstrap.servers": self.bootstrap})
         self.topics = Topics(self.prefix)
         self.kafka.create(self.topics.fixed())
@@ -194,6 +195,7 @@ class Hub:
             "UNSILO_TOPIC_PREFIX": self.prefix,
             "UNSILO_DATA": str(self.folder / "data"),
             "UNSILO_INSTANCE": "test",
+            "UNSILO_GATEWAY_PORT": str(self.port),
         }
 
     def connect(self, *sections: ConnectionSection) -> None:
