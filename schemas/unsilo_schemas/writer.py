@@ -35,15 +35,15 @@ class Writer:
 
         Raises SchemaViolation.
         """
-        try:
-            return _encode(msgspec.convert(facts, self._strict))
-        except msgspec.ValidationError as error:
-            raise SchemaViolation(_said(error)) from None
+        return _encode(self._checked(facts))
 
     def check(self, facts: Mapping[str, Any]) -> None:
         """Raises SchemaViolation where `write` would."""
+        self._checked(facts)
+
+    def _checked(self, facts: Mapping[str, Any]) -> msgspec.Struct:
         try:
-            msgspec.convert(facts, self._strict)
+            return msgspec.convert(facts, self._strict)
         except msgspec.ValidationError as error:
             raise SchemaViolation(_said(error)) from None
 

@@ -117,18 +117,21 @@ def connector_of(section: ConnectionSection) -> Connector[Any, Any]:
 
 def connection_of(section: ConnectionSection, resolve: Resolver) -> Connection[Any]:
     """The connection as its connector wants it; pydantic's ValidationError, or what `resolve` raises."""
-    settings = connector_of(section).settings.model_validate(_resolved(section.settings, resolve))
-    return Connection(section.id, section.connector, settings)
+    return _connection(section, _resolved(section.settings, resolve))
 
 
 def receiving(section: ConnectionSection) -> Connection[Any]:
     """The connection as the gateway needs it, which may not have the secrets that only writing takes."""
-    kind = connector_of(section)
+    outgoing = connector_of(section).outgoing
     settings = {
-        name: _resolved(value, placeholder if name in kind.outgoing else from_environment)
+        name: _resolved(value, placeholder if name in outgoing else from_environment)
         for name, value in section.settings.items()
     }
-    return Connection(section.id, section.connector, kind.settings.model_validate(settings))
+    return _connection(section, settings)
+
+
+def _connection(section: ConnectionSection, resolved: Mapping[str, Any]) -> Connection[Any]:
+    return Connection(section.id, section.connector, connector_of(section).settings.model_validate(resolved))
 
 
 def topics_of(configuration: Configuration, topics: Topics) -> list[Topic]:

@@ -225,11 +225,14 @@ class TransactionalLoop:
         if self._hopeless is None:
             self._step.process(records, outbox)
             return
-        *place, fault = self._hopeless
-        found = {[partition_of(message), message.offset()] == place: message for message in records}
-        self._step.process([message for message in records if message is not found.get(True)], outbox)
-        if True in found:
-            self._step.refused(found[True], fault, outbox)
+        partition, offset, fault = self._hopeless
+
+        def hopeless(message: Message) -> bool:
+            return message.offset() == offset and partition_of(message) == partition
+
+        self._step.process([message for message in records if not hopeless(message)], outbox)
+        for message in filter(hopeless, records):
+            self._step.refused(message, fault, outbox)
 
     def _give_up(self, error: KafkaException) -> None:
         """The transaction at hand did not happen, and its producer is done. Raises Fenced if another took its place."""

@@ -8,8 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -18,13 +16,13 @@ import pytest
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 from unsilo_connectors.discovery import connectors
 from unsilo_schemas.catalogue import EVENT_TYPES
-from unsilo_services.cli.app import main
 from unsilo_services.config_topic import from_entries, load, publish_accounts
 from unsilo_services.kafka import TopicPartition
 from unsilo_services.local_hub import LocalHub
 from unsilo_services.settings import HubSettings
 from unsilo_services.supervisor import Supervisor
 
+from tests.services.commands import Ran, Unsilo, typed
 from tests.services.running import SECRET, Hub, eventually, section, ticket
 
 CANARY = "canary-510e527f"
@@ -37,42 +35,19 @@ connections:
 PLAIN = re.compile(r"[^\x1b\u2500-\u257f]*")  # neither colours nor boxes
 
 
-@dataclass(frozen=True)
-class Ran:
-    """What a command said, and how it ended."""
-
-    code: int
-    out: str
-    err: str
-
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Unsilo = Callable[..., Ran]
-
-
 @pytest.fixture
 def unsilo(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Unsilo:
     """Runs a command in a folder of its own, in this process: `unsilo(hub, "apply")`."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("UNSILO_DATA", str(tmp_path / "data"))
+    run = typed(monkeypatch, capsys)
 
-    def run(hub: Hub | None, *words: str) -> Ran:
-        for name, value in {} if hub is None else hub.environment.items():
-            if name.startswith("UNSILO_") or name == "SECRET":
-                monkeypatch.setenv(name, value)
-        monkeypatch.setattr(sys, "argv", ["unsilo", *words])
-        try:
-            main()
-            code = 0
-        except SystemExit as end:
-            code = int(end.code or 0)
-        out, err = capsys.readouterr()
-        assert PLAIN.fullmatch(out), "what goes to a pipe is plain"
-        return Ran(code, out, err)
+    def plainly(hub: Hub | None, *words: str) -> Ran:
+        ran = run(hub, *words)
+        assert PLAIN.fullmatch(ran.out), "what goes to a pipe is plain"
+        return ran
 
-    return run
+    return plainly
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,7 +23,7 @@ from unsilo_connectors.discovery import connectors
 from unsilo_connectors.samples import with_sample_secrets
 from unsilo_schemas.identity import entity_id
 from unsilo_services.audit import REDRIVEN, REJECTED, SUPPRESSED, audit_record
-from unsilo_services.cli.app import app, main
+from unsilo_services.cli.app import app
 from unsilo_services.cli.checks_cluster import is_old
 from unsilo_services.cli.hub import Hub as Asked
 from unsilo_services.cli.letters import Wanted, letters
@@ -37,6 +37,7 @@ from unsilo_services.kafka import Headers, Message, headers_of
 from unsilo_services.raw_records import raw_headers
 from unsilo_services.story.doubles import Double
 
+from tests.services.commands import Ran, Unsilo, typed
 from tests.services.running import PATIENCE_SECONDS, SECRET, SETTINGS, Hub, eventually, post, sample, section, signed
 from tests.services.running import facts as headers_as_text
 
@@ -44,39 +45,10 @@ REPOSITORY = Path(__file__).parent.parent.parent
 LATELY = datetime.now(UTC) - timedelta(minutes=5)
 
 
-@dataclass(frozen=True)
-class Ran:
-    """What a command said, and how it ended."""
-
-    code: int
-    out: str
-    err: str
-
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Unsilo = Callable[..., Ran]
-
-
 @pytest.fixture
 def unsilo(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Unsilo:
     """Runs a command as if typed beside a hub, in this process: `unsilo(hub, "dead", "list")`."""
-
-    def run(hub: Hub | None, *words: str, **environment: str) -> Ran:
-        for name, value in {**({} if hub is None else hub.environment), **environment}.items():
-            if name.startswith("UNSILO_") or name in environment or name == "SECRET":
-                monkeypatch.setenv(name, value)
-        monkeypatch.setattr(sys, "argv", ["unsilo", *words])
-        try:
-            main()
-            code = 0
-        except SystemExit as end:
-            code = int(end.code or 0)
-        out, err = capsys.readouterr()
-        return Ran(code, out, err)
-
-    return run
+    return typed(monkeypatch, capsys)
 
 
 def write(hub: Hub, topic: str, value: bytes, key: bytes, headers: Headers, at: datetime | None = None) -> None:

@@ -723,9 +723,8 @@ def test_a_command_that_waits_is_not_written_once_its_connection_is_closed_to_it
         assert after.arrived == []
 
 
-def test_a_connection_that_is_taken_away_while_its_call_is_out_loses_no_result(
-    writing: Writing, worker: Worker
-) -> None:
+def gated() -> tuple[threading.Event, threading.Event, Callable[[Arrival], Answer]]:
+    """A remote's answer that comes only once it may: set when it was called, to be set for it to go on, the answer."""
     called, go = threading.Event(), threading.Event()
 
     def answer(arrival: Arrival) -> Answer:
@@ -733,6 +732,13 @@ def test_a_connection_that_is_taken_away_while_its_call_is_out_loses_no_result(
         go.wait(PATIENCE_SECONDS)
         return OK
 
+    return called, go, answer
+
+
+def test_a_connection_that_is_taken_away_while_its_call_is_out_loses_no_result(
+    writing: Writing, worker: Worker
+) -> None:
+    called, go, answer = gated()
     with remote(answer) as there:
         sink = to_receiver(writing, there.url)
         command = sent(writing, sink, "x")
@@ -900,13 +906,7 @@ def test_neither_secrets_nor_content_nor_answers_are_told_anywhere(
 
 
 def test_calls_that_are_out_are_waited_for_when_delivery_stops_and_what_only_waits_comes_again(alone: Writing) -> None:
-    called, go = threading.Event(), threading.Event()
-
-    def answer(arrival: Arrival) -> Answer:
-        called.set()
-        go.wait(PATIENCE_SECONDS)
-        return OK
-
+    called, go, answer = gated()
     with remote(answer) as there:
         sink = to_receiver(alone, there.url)
         with alone.delivering() as worker:
