@@ -17,6 +17,8 @@ RAW_PARTITIONS = 3
 EVENT_PARTITIONS = 6
 LEDGER_PARTITIONS = 6
 CONSUMERS = ("normalizer", "flows", "delivery")
+"""The services that share topics of work by partitions, each as one consumer group, and leave dead letters."""
+
 MEBIBYTE = 1024 * 1024
 RAW_BYTES = 4 * MEBIBYTE
 EVENT_BYTES = 4 * MEBIBYTE
@@ -58,6 +60,10 @@ class Topics:
     """The topics of one hub. The prefix tells hubs, and so tenants, apart."""
 
     prefix: str = "unsilo"
+
+    def group(self, consumer: str) -> str:
+        """The consumer group of a service."""
+        return f"{self.prefix}.{consumer}"
 
     def raw(self, connection: str, partitions: int = RAW_PARTITIONS) -> Topic:
         """Deliveries of a connection as received, declared secrets masked."""

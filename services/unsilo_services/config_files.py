@@ -14,7 +14,6 @@ from .configuration import (
     HubSection,
     connection_of,
     connector_of,
-    placeholder,
 )
 from .documents import Document, Fault, Step, files, parse
 from .errors import UnsiloError
@@ -120,7 +119,7 @@ def _section(
 
 def _settings_faults(document: Document, path: tuple[Step, ...], section: ConnectionSection) -> list[Fault]:
     try:
-        connection_of(section, placeholder)
+        connection_of(section)
     except ValidationError as error:
         return _faults(document, (*path, "settings"), error, connector_of(section).settings.model_fields)
     return []

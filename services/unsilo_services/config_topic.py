@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 from unsilo_schemas.topics import Topic
 
 from .configuration import Configuration, ConnectionSection, FlowSection, HubSection
+from .errors import where
 from .kafka import OFFSET_BEGINNING, Kafka, KafkaError, KafkaException, Message, TopicPartition
 from .metrics import CONFIG_OFFSET
 
@@ -20,6 +21,7 @@ _CONNECTION = "connection/"
 _FLOW = "flow/"
 _ACCOUNTS = "accounts/"  # written by delivery, not by `apply`: what the vendor said of our own accounts there
 _IDS = TypeAdapter(list[str])
+_PUBLISH_MS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +66,19 @@ def from_entries(found: dict[str, bytes]) -> Configuration:
 
 
 def publish_accounts(kafka: Kafka, topic: Topic, connection: str, accounts: Sequence[str]) -> None:
-    """Tells every service under which ids the hub acts in a connection's system."""
-    producer = kafka.producer()
-    producer.produce(topic.name, json.dumps(sorted(accounts)).encode(), (_ACCOUNTS + connection).encode(), 0)
-    producer.flush(10)
+    """Tells every service under which ids the hub acts in a connection's system; KafkaException if that fails."""
+    faults: list[KafkaError] = []
+    producer = kafka.producer(message_timeout_ms=_PUBLISH_MS)
+    producer.produce(
+        topic.name,
+        json.dumps(sorted(accounts)).encode(),
+        (_ACCOUNTS + connection).encode(),
+        0,
+        on_delivery=lambda error, message: None if error is None else faults.append(error),
+    )
+    producer.flush(2 * _PUBLISH_MS / 1000)
+    for fault in faults:
+        raise KafkaException(fault)
 
 
 def changes(before: dict[str, bytes], after: dict[str, bytes], prune: bool) -> list[Change]:
@@ -120,20 +131,37 @@ class ConfigFollower:
         self._service = service
         self._stop = threading.Event()
         self._read = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name="configuration", daemon=True)
-        self.current = Configuration.empty()
+        self._thread = threading.Thread(target=self._run, name="configuration", daemon=True)
+        self._current = Configuration.empty()
         self.offset = 0
+        self.failure: BaseException | None = None
+        """What the thread has died of: nothing is followed any more, and the process should end."""
+
+    @property
+    def current(self) -> Configuration:
+        """The configuration as it is now; raises `failure` where there is one."""
+        if self.failure is not None:
+            raise self.failure
+        return self._current
 
     def start(self, seconds: float = 30) -> None:
         """Returns when the configuration has been read to its end; TimeoutError if that takes too long."""
         self._thread.start()
-        if not self._read.wait(seconds):
+        if not self._read.wait(seconds) and self.failure is None:
             raise TimeoutError(f"the configuration on {self._topic.name} could not be read within {seconds:.0f} s")
 
     def stop(self) -> None:
         """Ends the thread."""
         self._stop.set()
         self._thread.join(5)
+
+    def _run(self) -> None:
+        try:
+            self._follow()
+        except BaseException as error:
+            log.error("the configuration can no longer be followed: %s", where(error))
+            self.failure = error
+            self._read.set()
 
     def _follow(self) -> None:
         found: dict[str, bytes] = {}
@@ -153,7 +181,7 @@ class ConfigFollower:
             if error is None:
                 _take(found, message)
             elif error.code() == KafkaError._PARTITION_EOF:
-                self.current = from_entries(found)
+                self._current = from_entries(found)
                 self.offset = int(message.offset() or 0)
                 CONFIG_OFFSET.labels(self._service).set(self.offset)
                 self._read.set()

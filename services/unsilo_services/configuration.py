@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from unsilo_connectors.contract import Connection, Connector
 from unsilo_connectors.discovery import connectors
 from unsilo_connectors.secrets import Resolved
+from unsilo_schemas.catalogue import EVENT_TYPES
+from unsilo_schemas.entity import EventType
 from unsilo_schemas.topics import Topic, Topics
 
 from .errors import UnsiloError
@@ -87,6 +89,11 @@ class FlowSection(_Section):
     def _one_or_more(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
 
+    @property
+    def types(self) -> tuple[EventType, ...]:
+        """Those of its event types that there are."""
+        return tuple(EVENT_TYPES[name] for name in map(whole_name, self.on) if name in EVENT_TYPES)
+
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
@@ -104,6 +111,16 @@ class Configuration:
     def empty(cls) -> "Configuration":
         return cls(HubSection(), {}, declares_hub=False)
 
+    @property
+    def writable(self) -> list[str]:
+        """The connections whose connectors can write: each has a command topic."""
+        return [name for name, section in self.connections.items() if connector_of(section).actions]
+
+    @property
+    def targets(self) -> frozenset[str]:
+        """The connections that flows write to, declared or not."""
+        return frozenset(step.deliver for flow in self.flows.values() for step in flow.do)
+
 
 def whole_name(type: str) -> str:
     """An event type as it is named in the catalogue, given in full or as people shorten it."""
@@ -115,7 +132,12 @@ def connector_of(section: ConnectionSection) -> Connector[Any, Any]:
     return connectors()[section.connector]
 
 
-def connection_of(section: ConnectionSection, resolve: Resolver) -> Connection[Any]:
+def placeholder(reference: Mapping[str, str]) -> Resolved:
+    """What stands for a secret in a process that needs none."""
+    return PLACEHOLDER
+
+
+def connection_of(section: ConnectionSection, resolve: Resolver = placeholder) -> Connection[Any]:
     """The connection as its connector wants it; pydantic's ValidationError, or what `resolve` raises."""
     return _connection(section, _resolved(section.settings, resolve))
 
@@ -136,12 +158,9 @@ def _connection(section: ConnectionSection, resolved: Mapping[str, Any]) -> Conn
 
 def topics_of(configuration: Configuration, topics: Topics) -> list[Topic]:
     """The topics that belong to connections: raw for each, command for those that can be written to."""
-    found = []
-    for section in configuration.connections.values():
-        found.append(topics.raw(section.id, section.partitions))
-        if connector_of(section).actions:
-            found.append(topics.command(section.id, section.partitions))
-    return found
+    sections = configuration.connections
+    raw = [topics.raw(name, section.partitions) for name, section in sections.items()]
+    return raw + [topics.command(name, sections[name].partitions) for name in configuration.writable]
 
 
 def from_environment(reference: Mapping[str, str]) -> Resolved:
@@ -160,11 +179,6 @@ def from_environment(reference: Mapping[str, str]) -> Resolved:
     if not text:
         raise SecretUnavailable(f"{where} is not set or empty", where)
     return Resolved(text)
-
-
-def placeholder(reference: Mapping[str, str]) -> Resolved:
-    """What stands for a secret in a process that needs none."""
-    return PLACEHOLDER
 
 
 def is_reference(value: Any) -> bool:

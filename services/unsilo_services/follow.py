@@ -2,13 +2,11 @@
 
 import time
 
-from unsilo_schemas.entity import EventType
 from unsilo_schemas.topics import Topics
 
 from .config_topic import from_entries, load
-from .configuration import Configuration, connector_of
+from .configuration import Configuration
 from .kafka import Kafka
-from .rules import Flow
 
 _PAUSE_SECONDS = 0.1
 
@@ -17,7 +15,7 @@ def not_followed(kafka: Kafka, topics: Topics, configuration: Configuration, abs
     """What a service should do and does not yet. One that nobody runs counts only where it must be there."""
     missing = []
     for service, wanted in _wanted(topics, configuration).items():
-        members = kafka.members(f"{topics.prefix}.{service}")
+        members = kafka.members(topics.group(service))
         read = {topic for member in members for topic, _ in member}
         if not members and not absent_is_fine:
             missing.append(f"{service} does not run")
@@ -29,8 +27,7 @@ def not_followed(kafka: Kafka, topics: Topics, configuration: Configuration, abs
 def unknown_accounts(kafka: Kafka, topics: Topics) -> list[str]:
     """Connections that are written to, and where nobody has told yet under which ids the hub acts."""
     current = from_entries(load(kafka, topics.config()))
-    written_to = {step.deliver for flow in current.flows.values() for step in flow.do}
-    return sorted(written_to - set(current.accounts))
+    return sorted(current.targets - set(current.accounts))
 
 
 def await_followed(
@@ -46,12 +43,9 @@ def await_followed(
 
 
 def _wanted(topics: Topics, configuration: Configuration) -> dict[str, set[str]]:
-    sections = configuration.connections.values()
-    kinds: list[EventType] = [
-        kind for section in configuration.flows.values() for kind in Flow(section, configuration).types
-    ]
+    """The topics that follow from a configuration. Flows reads all events, whatever is configured."""
     return {
-        "normalizer": {topics.raw(section.id).name for section in sections},
-        "flows": {topics.event(kind.entity_type).name for kind in kinds},
-        "delivery": {topics.command(section.id).name for section in sections if connector_of(section).actions},
+        "normalizer": {topics.raw(name).name for name in configuration.connections},
+        "flows": set(),
+        "delivery": {topics.command(name).name for name in configuration.writable},
     }

@@ -3,7 +3,9 @@
 import json
 import threading
 from collections.abc import Callable
+from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.request import urlopen
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
@@ -39,3 +41,12 @@ class HealthServer:
         self._server = ThreadingHTTPServer((host, port), Handler)
         self.port = int(self._server.server_address[1])
         threading.Thread(target=self._server.serve_forever, name="health", daemon=True).start()
+
+
+def is_ready(address: str, seconds: float = 2.0) -> bool:
+    """Whether a service of the hub is ready at an HTTP address: whatever else listens there answers otherwise."""
+    try:
+        with urlopen(f"{address}/health/ready", timeout=seconds) as answer:  # noqa: S310  # callers check the scheme
+            return bool(json.loads(answer.read(1000)) == {"ok": True})
+    except (OSError, ValueError, HTTPException):
+        return False

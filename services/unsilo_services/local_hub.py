@@ -1,26 +1,23 @@
 """A whole hub on this machine: a local Kafka, unless another is named, and every service under one supervisor."""
 
 import errno
-import json
 import os
 import socket
 import time
-import urllib.request
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from http.client import HTTPException
 from pathlib import Path
 
-from unsilo_schemas.topics import Topics
+from unsilo_schemas.topics import CONSUMERS, Topics
 
 from .broker.local import LocalKafka
 from .errors import UnsiloError
+from .health import is_ready
 from .kafka import Kafka
 from .settings import HubSettings, note_addresses
 from .supervisor import Supervisor, service_command
 
-SERVICES = ("gateway", "normalizer", "flows", "delivery", "monitor")
-WORKED = ("normalizer", "flows", "delivery")  # those that share their work by partitions
+SERVICES = ("gateway", *CONSUMERS, "monitor")
 WATCH_SECONDS = 0.2
 _READY_SECONDS = 60.0
 
@@ -70,7 +67,7 @@ class LocalHub:
         port = self.gateway.rpartition(":")[2]
         self.supervisor.start("gateway", service_command("gateway"), {**told, "UNSILO_GATEWAY_PORT": port})
         for service in SERVICES[1:]:
-            workers = self._workers if service in WORKED else 1
+            workers = self._workers if service in CONSUMERS else 1
             for number in range(workers):
                 name = service if workers == 1 else f"{service}-{number}"
                 self.supervisor.start(name, service_command(service), told)
@@ -81,21 +78,13 @@ class LocalHub:
         Notes where the hub is, for the commands that are run beside it.
         """
         end = time.monotonic() + _READY_SECONDS
-        while wanted() and not self.answers():
+        while wanted() and not is_ready(self.gateway):
             if time.monotonic() > end:
                 log = self.logs / "gateway.log"
                 raise HubNotReady(f"the gateway was not ready within {_READY_SECONDS:.0f} s: see {log}")
             self.watch()
             time.sleep(WATCH_SECONDS)
         note_addresses(self.settings, {"gateway": self.gateway, "bootstrap": self.kafka.bootstrap})
-
-    def answers(self) -> bool:
-        """Whether the gateway takes deliveries in."""
-        try:
-            with urllib.request.urlopen(f"{self.gateway}/health/ready", timeout=2) as answer:  # noqa: S310  # our own
-                return bool(json.loads(answer.read(1000)) == {"ok": True})  # whatever else listens there says else
-        except (OSError, ValueError, HTTPException):
-            return False
 
     def watch(self) -> None:
         """Restarts what died. Raises BrokerUnavailable when the local Kafka is gone."""

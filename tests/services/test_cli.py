@@ -17,6 +17,7 @@ from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 from unsilo_connectors.discovery import connectors
 from unsilo_schemas.catalogue import EVENT_TYPES
 from unsilo_services.config_topic import from_entries, load, publish_accounts
+from unsilo_services.health import is_ready
 from unsilo_services.kafka import TopicPartition
 from unsilo_services.local_hub import LocalHub
 from unsilo_services.settings import HubSettings
@@ -437,9 +438,9 @@ def test_another_program_is_not_taken_for_the_gateway(tmp_path: Path, monkeypatc
         thread.start()
         hub = LocalHub(HubSettings(data=tmp_path), ephemeral=True, workers=1, say=print)
         monkeypatch.setattr(hub, "gateway", f"http://127.0.0.1:{other.server_port}")
-        mistaken = hub.answers()
+        mistaken = is_ready(hub.gateway)
         said = b'{"ok":true}'
-        ours = hub.answers()
+        ours = is_ready(hub.gateway)
         other.shutdown()
         thread.join()
     assert (mistaken, ours) == (False, True)

@@ -12,12 +12,12 @@ from pydantic import ValidationError
 
 from ..config_topic import entries
 from ..configuration import SecretUnavailable, connection_of, from_environment
+from ..health import is_ready
 from .audit_trail import SKEWED
 from .examination import Examination, Finding
 from .letters import REMEDIES
 from .moments import lasting
 from .own_accounts import cannot_ask
-from .queues import answers
 
 _LATE_SECONDS = 60.0
 _LOOK_AGAIN_SECONDS = 2.0
@@ -63,7 +63,7 @@ def _flows(examination: Examination) -> Iterator[Finding]:
 def accounts(examination: Examination) -> Iterator[Finding]:
     """Connections that flows write to, where nobody has told the hub who it is."""
     found = examination.hub.configuration
-    for name in sorted({step.deliver for section in found.flows.values() for step in section.do}):
+    for name in sorted(found.targets):
         if name not in found.connections or name in found.accounts:
             continue
         lacks = cannot_ask(found.connections[name])
@@ -92,7 +92,7 @@ def gateway(examination: Examination) -> Iterator[Finding]:
         yield Finding("look", f"public_url is {public}: vendors out there cannot reach it", remedy)
     elif url.scheme != "https":
         yield Finding("look", f"public_url is {public}: deliveries travel in the clear", remedy)
-    elif not answers(public):
+    elif not is_ready(public):
         yield Finding("look", f"no gateway answers at {public}, from here", "look at what stands before the gateway")
 
 

@@ -15,7 +15,6 @@ from ..configuration import (
     connection_of,
     connector_of,
     from_environment,
-    placeholder,
 )
 from ..kafka import Message, TopicPartition, headers_of
 from ..raw_records import read_raw, received_at
@@ -122,7 +121,7 @@ def _latest(hub: Hub, section: ConnectionSection) -> tuple[datetime | None, tupl
     """When the last delivery came, and the last one that the normalizer made an event of, with its type."""
     topic = hub.topics.raw(section.id).name
     places = hub.places([topic])
-    done = hub.kafka.committed(hub.group("normalizer"), places) if places else {}
+    done = hub.kafka.committed(hub.topics.group("normalizer"), places) if places else {}
     newest = _newest(hub, places)
     events: dict[str, tuple[datetime, str]] = {}  # by the event's key: what comes again is no new event
     for message in newest:
@@ -143,7 +142,7 @@ def _newest(hub: Hub, places: Sequence[TopicPartition]) -> list[Message]:
 def _becomes(section: ConnectionSection, message: Message) -> list[tuple[str, str]]:
     """Keys and types of the events that a delivery becomes."""
     try:
-        raw = read_raw(connection_of(section, placeholder), message, headers_of(message))
+        raw = read_raw(connection_of(section), message, headers_of(message))
         return [(event.key, event.type.name) for event in translated(connector_of(section), raw)]
     except Exception:  # whatever is wrong with it, the normalizer has found it too: there is a letter
         return []

@@ -85,10 +85,6 @@ class Hub:
             raise fail(f"there is no connection {name!r}: `unsilo connections list` shows those there are")
         return self.configuration.connections[name]
 
-    def group(self, service: str) -> str:
-        """The consumer group of a service."""
-        return f"{self.topics.prefix}.{service}"
-
     def places(self, topics: Iterable[str]) -> list[TopicPartition]:
         """Every partition of those topics that there are."""
         return [TopicPartition(name, number) for name in topics for number in range(self.partitions.get(name, 0))]

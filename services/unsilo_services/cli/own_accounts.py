@@ -4,13 +4,13 @@ from pydantic import ValidationError
 from unsilo_connectors.actions import Refused
 from unsilo_connectors.contract import nobody
 
-from ..configuration import ConnectionSection, connection_of, connector_of, placeholder
+from ..configuration import ConnectionSection, connection_of, connector_of
 
 
 def cannot_ask(section: ConnectionSection) -> str | None:
     """What the settings lack for the vendor to be asked; None if they are enough."""
     try:
-        steps = connector_of(section).whoami(connection_of(section, placeholder))
+        steps = connector_of(section).whoami(connection_of(section))
         next(steps)
     except StopIteration:
         if connector_of(section).whoami is nobody:  # delivery need not ask

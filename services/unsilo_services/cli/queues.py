@@ -1,25 +1,23 @@
 """How the hub's queues and services are doing, asked of the broker: so it is told of those that are down, too."""
 
-import urllib.error
-import urllib.request
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
+from unsilo_schemas.topics import CONSUMERS
+
+from ..health import is_ready
 from ..kafka import offset_at
 from ..loop import Partition
+from ..monitor.backlog import Backlog, Backlogs
+from ..monitor.queues import Queue, queues
+from ..monitor.reader import Reader
 from ..settings import running
 from .hub import Hub
 from .letters import Letter
 
-if TYPE_CHECKING:  # they bring CEL along, which takes a third of a second
-    from ..monitor.backlog import Backlog
-    from ..monitor.queues import Queue
-
 RATE_OVER = timedelta(minutes=1)
-_GATEWAY_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +53,9 @@ class Gauge:
     """Measures a hub again and again, over the same connections."""
 
     def __init__(self, hub: Hub) -> None:
-        from ..monitor.backlog import Backlogs
-        from ..monitor.reader import Reader
-
         self._hub = hub
         self._reader = Reader(hub.kafka)
-        self._backlogs = Backlogs(hub.kafka, hub.topics.prefix, self._reader)
+        self._backlogs = Backlogs(hub.kafka, hub.topics, self._reader)
 
     def close(self) -> None:
         """Ends the connections."""
@@ -68,8 +63,6 @@ class Gauge:
 
     def depths(self, letters: Sequence[Letter] = ()) -> list[Depth]:
         """Every queue of the configuration, with how many of the letters come from it."""
-        from ..monitor.queues import queues
-
         found = self._backlogs.measure(queues(self._hub.configuration, self._hub.topics))
         rates = self._rates(found)
         dead = Counter((letter.origin[0], letter.consumer) for letter in letters)
@@ -80,7 +73,7 @@ class Gauge:
         depths += [self._depth(topic, service, None, rates, count) for (topic, service), count in dead.items()]
         return sorted(depths, key=lambda depth: (depth.connection == "", depth.connection, depth.queue != "raw"))
 
-    def _depth(self, topic: str, service: str, backlog: "Backlog | None", rates: Mapping[str, int], dead: int) -> Depth:
+    def _depth(self, topic: str, service: str, backlog: Backlog | None, rates: Mapping[str, int], dead: int) -> Depth:
         """Without a backlog: a queue that is none any more, and has left letters."""
         name = topic.removeprefix(f"{self._hub.topics.prefix}.")
         layer, _, rest = name.partition(".")
@@ -96,7 +89,7 @@ class Gauge:
             dead=dead,
         )
 
-    def _rates(self, queues: Mapping["Queue", "Backlog"]) -> Mapping[str, int]:
+    def _rates(self, queues: Mapping[Queue, Backlog]) -> Mapping[str, int]:
         """By topic: a few are counted, many are estimated by their offsets."""
         places = self._hub.places({queue.topic for queue in queues})
         if not places:
@@ -113,23 +106,12 @@ class Gauge:
 
 def services(hub: Hub) -> list[Service]:
     """Which services work. Those with a consumer group are asked of the broker, the gateway at its address."""
-    from ..monitor.queues import GROUPS
-
     address = gateway_address(hub)
-    gateway = Service("gateway", 1 if answers(address) else 0, address)
-    return [gateway, *(Service(name, len(hub.kafka.members(hub.group(name)))) for name in GROUPS)]
+    gateway = Service("gateway", 1 if is_ready(address) else 0, address)
+    return [gateway, *(Service(name, len(hub.kafka.members(hub.topics.group(name)))) for name in CONSUMERS)]
 
 
 def gateway_address(hub: Hub) -> str:
     """Where the gateway of this machine would be."""
     settings = hub.settings
     return running(settings).get("gateway") or f"http://{settings.gateway_host}:{settings.gateway_port}"
-
-
-def answers(address: str) -> bool:
-    """Whether a gateway at an address takes deliveries in."""
-    try:
-        with urllib.request.urlopen(f"{address}/health/ready", timeout=_GATEWAY_SECONDS) as answer:  # noqa: S310  # http(s) is checked where it is configured
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError, ValueError):
-        return False

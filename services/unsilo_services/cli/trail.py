@@ -19,7 +19,7 @@ from unsilo_schemas.link import LINK
 from unsilo_schemas.topics import CONSUMERS
 
 from ..audit import REDRIVEN, SUPPRESSED
-from ..configuration import connection_of, connector_of, placeholder
+from ..configuration import connection_of, connector_of
 from ..kafka import Message, TopicPartition, headers_of, recorded_at
 from ..progress import Progress
 from ..raw_records import read_raw
@@ -300,7 +300,7 @@ class Search:
         """The ids of the events of a raw record; none where it cannot be mapped, or is ignored."""
         section = self._hub.configuration.connections[name]
         try:
-            raw = read_raw(connection_of(section, placeholder), message, headers_of(message))
+            raw = read_raw(connection_of(section), message, headers_of(message))
             return [event_id(name, event.key) for event in translated(connector_of(section), raw)]
         except Exception:  # whatever is wrong with it, the normalizer has found it too: there is a letter
             return []
@@ -338,13 +338,14 @@ class Search:
         for service, records in (("flows", self._found.events), ("delivery", self._found.commands)):
             places = [record.place for record in records.values()]
             progress = self._progress(service, {place[:2] for place in places})
-            if service == "flows":  # it follows only what a flow waits for
+            if service == "flows":  # where it has never run, nothing waits for it
                 places = [place for place in places if progress[place[:2]].next]
             self._found.waiting |= {place for place in places if progress[place[:2]].wants(place[2])}
 
     def _progress(self, service: str, partitions: Collection[tuple[str, int]]) -> dict[tuple[str, int], Progress]:
         """How far a service has come."""
-        return self._hub.kafka.progress(self._hub.group(service), [TopicPartition(*place) for place in partitions])
+        group = self._hub.topics.group(service)
+        return self._hub.kafka.progress(group, [TopicPartition(*place) for place in partitions])
 
     def _scan(self, topics: Iterable[str], take: Callable[[Record], None]) -> None:
         self._found.read.append(self._hub.read(topics, self._since, lambda message: take(Record(message))))

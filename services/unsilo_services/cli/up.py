@@ -8,9 +8,10 @@ from types import FrameType
 from typing import Annotated
 
 import typer
+from unsilo_schemas.topics import CONSUMERS
 
 from ..broker.local import run as run_broker
-from ..local_hub import SERVICES, WATCH_SECONDS, WORKED, LocalHub
+from ..local_hub import SERVICES, WATCH_SECONDS, LocalHub
 from ..settings import HubSettings
 from ..supervisor import Supervisor, service_command
 from .config import apply_files
@@ -42,8 +43,8 @@ def run(
     command = service_command(service)
     if workers == 1:
         os.execv(command[0], command)  # noqa: S606  # no shell is the point
-    if service not in WORKED:
-        raise fail(f"{service} has one worker: several processes of {', '.join(WORKED)} share their work")
+    if service not in CONSUMERS:
+        raise fail(f"{service} has one worker: several processes of {', '.join(CONSUMERS)} share their work")
     settings = HubSettings()
     supervisor = Supervisor(settings.data / "logs", lambda line: errors.print(line, markup=False))
     stopping = Interrupt()

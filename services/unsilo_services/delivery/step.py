@@ -15,7 +15,7 @@ from unsilo_connectors.payloads import describe
 from unsilo_schemas.link import LINK
 from unsilo_schemas.topics import Topics
 
-from ..configuration import Configuration, connector_of
+from ..configuration import Configuration
 from ..dead_letters import DeadLetter, letter_headers
 from ..kafka import Message
 from ..loop import Outbox, Partition, Step, partition_of
@@ -58,11 +58,7 @@ class Delivery(Step):
 
     def command_topics(self) -> list[str]:
         """The command topics of the connections that can be written to."""
-        return [
-            self._topics.command(name).name
-            for name, section in self._configuration.connections.items()
-            if connector_of(section).actions
-        ]
+        return [self._topics.command(name).name for name in self._configuration.writable]
 
     def revoking(self, partitions: Sequence[Partition]) -> None:
         lost = set(partitions)

@@ -45,7 +45,7 @@ class Decisions:
         self._breaker = Breaker()
         self._configuration = Configuration.empty()
         self._flows: dict[str, list[Flow]] = {}  # by event type
-        self._written_to: frozenset[str] = frozenset()
+        self._targets: frozenset[str] = frozenset()
         self.awaited: frozenset[str] = frozenset()
         """The event types that have to be looked at."""
 
@@ -56,7 +56,7 @@ class Decisions:
         for flow in flows:
             for kind in flow.types:
                 self._flows[kind.name].append(flow)
-        self._written_to = frozenset(step.deliver for section in configuration.flows.values() for step in section.do)
+        self._targets = configuration.targets
         self.awaited = _awaited(self._flows)
 
     def decide(self, event: Event, since: float, crowded: bool) -> Decision | None:
@@ -93,7 +93,7 @@ class Decisions:
         current = False
         while True:
             unsettled = self._known.commands.under_way(here, act.recorded_ms + _CLOCKS_DIFFER_MS)
-            written_to = here in self._written_to or unsettled
+            written_to = here in self._targets or unsettled
             if not suspected(act, self._configuration.accounts.get(here), written_to):
                 return event.story, None
             writes = self._known.links.writes(event.entity_id)
@@ -140,7 +140,7 @@ class Decisions:
                 decision.suppressed.append((flow, why))
         at = event.act.recorded_ms / 1000
         for command in allowed:
-            if not self._breaker.allows(command.written_to, command.connection, at):
+            if not self._breaker.allows(command.object_id, command.connection, at):
                 why = f"too many writes on one object: is something answering {command.connection} by itself?"
                 decision.letters.append((flow, DeadLetter("budget_exhausted", why, "breaker")))
                 return

@@ -5,7 +5,7 @@ from pathlib import Path
 from unsilo_schemas.link import LINK
 from unsilo_schemas.topics import Topics
 
-from ..configuration import Configuration, connector_of
+from ..configuration import Configuration
 from ..kafka import Kafka
 from .commands import Commands
 from .links import Links
@@ -46,11 +46,10 @@ class Known:
 
     def follow(self, configuration: Configuration) -> None:
         """Follows the commands to all connections of a configuration, and how they ended."""
-        written_to = [name for name, item in configuration.connections.items() if connector_of(item).actions]
         self._table.follow(
             {
                 self._topics.event(LINK).name: self.links.take,
                 self._topics.dead(_DELIVERY).name: self.commands.buried,
-                **{self._topics.command(name).name: self.commands.take for name in written_to},
+                **{self._topics.command(name).name: self.commands.take for name in configuration.writable},
             }
         )

@@ -53,13 +53,13 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """A command as it goes to its topic. `written_to` is the object that it writes to, or tells of if that is new."""
+    """A command as it goes to its topic. `object_id` is what it writes to, or tells of if that is new."""
 
     connection: str
     key: bytes
     value: bytes
     headers: list[tuple[str, bytes]]
-    written_to: str
+    object_id: str
     creates: bool
 
 
@@ -104,8 +104,8 @@ def _issue(event: Event, story: Story, flow: Flow, number: int, intent: Intent) 
         mirrors=End(id=event.entity_id, ref=event.refs[0]),
         **optional,
     )
-    written_to = event.entity_id if data.target is None else _id_of(data.target)
-    key = event.key.decode() if data.target is None else written_to
+    object_id = event.entity_id if data.target is None else _id_of(data.target)
+    key = event.key.decode() if data.target is None else object_id
     envelope = Envelope(
         id=command_id,
         source="/flows/" + flow.id,
@@ -132,7 +132,7 @@ def _issue(event: Event, story: Story, flow: Flow, number: int, intent: Intent) 
     headers = envelope.to_headers()
     if event.redrive_of is not None:
         headers.append((REDRIVE_OF, event.redrive_of))  # a part of the flow may have been carried out before
-    return Issued(intent.connection, key.encode(), value, headers, written_to, data.target is None)
+    return Issued(intent.connection, key.encode(), value, headers, object_id, data.target is None)
 
 
 def _id_of(target: Ref) -> str:

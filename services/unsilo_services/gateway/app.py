@@ -41,7 +41,7 @@ def create_app(kafka: Kafka, topics: Topics) -> FastAPI:
         await asyncio.to_thread(follower.start)
         reception = Reception(follower, await asyncio.to_thread(Store, kafka), topics)
         state.reception = reception
-        probe = asyncio.create_task(_probe(kafka, state, reception))
+        probe = asyncio.create_task(_probe(kafka, state, reception, follower))
         yield
         probe.cancel()
         left = await asyncio.to_thread(reception.store.flush, _DRAIN_SECONDS)
@@ -133,8 +133,11 @@ async def _chunks(request: Request) -> AsyncIterator[bytes]:
         raise SenderGone from None
 
 
-async def _probe(kafka: Kafka, state: _State, reception: Reception) -> None:
+async def _probe(kafka: Kafka, state: _State, reception: Reception, follower: ConfigFollower) -> None:
     while True:
+        if follower.failure is not None:
+            signal.raise_signal(signal.SIGTERM)  # drains and ends: whoever started us starts us again
+            return
         if reception.store.broken:
             log.error("librdkafka gave the producer up: another takes its place")
             reception.store = await asyncio.to_thread(Store, kafka)

@@ -15,7 +15,7 @@ from ..processes import Process
 from .backlog import Backlogs
 from .gauges import Gauges
 from .letters import Letters
-from .queues import GROUPS, Queue, queues
+from .queues import queues
 from .reader import Reader
 
 log = logging.getLogger(__name__)
@@ -33,10 +33,8 @@ class Monitor:
         self._kafka = kafka
         self._topics = topics
         self._reader = Reader(kafka)
-        self._backlogs = Backlogs(kafka, topics.prefix, self._reader)
+        self._backlogs = Backlogs(kafka, topics, self._reader)
         self._gauges = Gauges()
-        self._configuration = Configuration.empty()
-        self._queues: list[Queue] = []
         self._letters = {name: Letters(self._reader, topics.dead(name)) for name in CONSUMERS}
         self.turned_at = time.monotonic()
         self.looked_at = float("-inf")
@@ -48,12 +46,10 @@ class Monitor:
     def look(self, configuration: Configuration) -> bool:
         """Looks once and shows what was found. False where the broker did not tell all: then the old figures stay."""
         self.turned_at = time.monotonic()
-        if configuration is not self._configuration:  # to know which queues there are, all flows are compiled
-            self._configuration, self._queues = configuration, queues(configuration, self._topics)
         try:
-            backlogs = self._backlogs.measure(self._queues)
+            backlogs = self._backlogs.measure(queues(configuration, self._topics))
             letters = {name: topic.count() for name, topic in self._letters.items()}
-            members = {name: len(self._kafka.members(f"{self._topics.prefix}.{name}")) for name in GROUPS}
+            members = {name: len(self._kafka.members(self._topics.group(name))) for name in CONSUMERS}
         except (KafkaException, KafkaUnavailable) as error:
             log.warning("the broker could not be looked at: %s", error)
             return False

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
 
+from unsilo_schemas.topics import CONSUMERS, Topics
+
 from ..kafka import REQUEST_SECONDS, Kafka, TopicPartition
 from ..loop import Partition
 from ..progress import Progress
-from .queues import GROUPS, Queue
+from .queues import Queue
 from .reader import Glimpse, Reader
 
 
@@ -28,18 +30,18 @@ class Backlog:
 class Backlogs:
     """Measures queues. Asks for the offsets of groups without being a member of one."""
 
-    def __init__(self, kafka: Kafka, prefix: str, reader: Reader) -> None:
+    def __init__(self, kafka: Kafka, topics: Topics, reader: Reader) -> None:
         self._kafka = kafka
-        self._prefix = prefix
+        self._topics = topics
         self._reader = reader
 
     def measure(self, queues: Sequence[Queue]) -> dict[Queue, Backlog]:
         """The backlog of each queue that the broker has. Raises KafkaException or KafkaUnavailable."""
         partitions = self._partitions(queues)
         found: dict[Queue, Backlog] = {}
-        for group in GROUPS:
-            own = {queue: numbers for queue, numbers in partitions.items() if queue.group == group}
-            backlogs = self._of(f"{self._prefix}.{group}", [tp for numbers in own.values() for tp in numbers])
+        for consumer in CONSUMERS:
+            own = {queue: numbers for queue, numbers in partitions.items() if queue.group == consumer}
+            backlogs = self._of(self._topics.group(consumer), [tp for numbers in own.values() for tp in numbers])
             for queue, numbers in own.items():
                 parts = [backlogs[queue.topic, tp.partition] for tp in numbers]
                 found[queue] = sum(parts, Backlog(0, None, 0))

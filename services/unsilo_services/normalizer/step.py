@@ -9,7 +9,7 @@ from itertools import groupby
 from pydantic import ValidationError
 from unsilo_schemas.topics import Topics
 
-from ..configuration import Configuration, ConnectionSection, connection_of, connector_of, placeholder
+from ..configuration import Configuration, ConnectionSection, connection_of, connector_of
 from ..dead_letters import DeadLetter, Reason, letter_headers
 from ..kafka import KafkaError, Message, headers_of
 from ..loop import Outbox, Partition, Step, partition_of
@@ -127,7 +127,7 @@ class Normalizer(Step):
         self._counted.clear()
 
     def _mapping(self, section: ConnectionSection, public_url: str) -> Mapping:
-        return Mapping(connector_of(section), connection_of(section, placeholder), self._topics, public_url)
+        return Mapping(connector_of(section), connection_of(section), self._topics, public_url)
 
 
 def _outcome(mapping: Mapping | None, message: Message) -> tuple[bytes | None, list[Published] | DeadLetter | None]:
