@@ -21,7 +21,7 @@ _CONNECTION = "connection/"
 _FLOW = "flow/"
 _ACCOUNTS = "accounts/"  # written by delivery, not by `apply`: what the vendor said of our own accounts there
 _IDS = TypeAdapter(list[str])
-_PUBLISH_MS = 10_000
+_PUBLISH_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def from_entries(found: dict[str, bytes]) -> Configuration:
 def publish_accounts(kafka: Kafka, topic: Topic, connection: str, accounts: Sequence[str]) -> None:
     """Tells every service under which ids the hub acts in a connection's system; KafkaException if that fails."""
     faults: list[KafkaError] = []
-    producer = kafka.producer(message_timeout_ms=_PUBLISH_MS)
+    producer = kafka.producer()
     producer.produce(
         topic.name,
         json.dumps(sorted(accounts)).encode(),
@@ -76,7 +76,8 @@ def publish_accounts(kafka: Kafka, topic: Topic, connection: str, accounts: Sequ
         0,
         on_delivery=lambda error, message: None if error is None else faults.append(error),
     )
-    producer.flush(2 * _PUBLISH_MS / 1000)
+    if producer.flush(_PUBLISH_SECONDS):
+        faults.append(KafkaError(KafkaError._TIMED_OUT, f"not taken within {_PUBLISH_SECONDS:.0f} s"))
     for fault in faults:
         raise KafkaException(fault)
 

@@ -1,18 +1,23 @@
 """Dead letters: the original record byte for byte, and why it could not be processed in added `dl_` headers."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal
 
 from unsilo_schemas.envelope import timestamp
+from unsilo_schemas.topics import Topics
 
 from .kafka import Headers, Message, headers_of
+from .loop import Outbox
+from .metrics import DEAD
 
 Reason = Literal[
     "payload_malformed", "size_exceeded", "source_unmapped", "schema_violation", "rule_violation", "budget_exhausted",
     "delivery_rejected", "delivery_timeout",
 ]  # fmt: skip
 PREFIX = "dl_"
+FLOW = "dl_flow"  # the flow that a letter of flows is about
+REDRIVE_OF = "dl_redrive_of"  # on a record that was put back: topic, partition and offset of its letter
 
 
 class DeadLetter(Exception):
@@ -26,6 +31,23 @@ class DeadLetter(Exception):
         self.reason: Reason = reason
         self.error = error
         self.stage = stage
+
+
+def bury(
+    message: Message,
+    letter: DeadLetter,
+    connection: str,
+    consumer: str,
+    topics: Topics,
+    outbox: Outbox,
+    flow: str | None = None,
+) -> None:
+    """Puts a record aside, within the transaction at hand."""
+    headers = letter_headers(message, letter, consumer, datetime.now(UTC))
+    if flow is not None:
+        headers.append((FLOW, flow.encode()))
+    outbox.put(topics.dead(consumer).name, message.value(), message.key(), headers)
+    outbox.when_committed(DEAD.labels(consumer, connection, letter.reason).inc)
 
 
 def letter_headers(message: Message, letter: DeadLetter, consumer: str, at: datetime) -> list[tuple[str, bytes | None]]:
@@ -47,4 +69,4 @@ def letter_headers(message: Message, letter: DeadLetter, consumer: str, at: date
 
 def original_headers(headers: Headers) -> Sequence[tuple[str, bytes | None]]:
     """The headers that a record had before it failed; where it was redriven from stays."""
-    return [(name, value) for name, value in headers if not name.startswith(PREFIX) or name == "dl_redrive_of"]
+    return [(name, value) for name, value in headers if not name.startswith(PREFIX) or name == REDRIVE_OF]

@@ -52,18 +52,17 @@ class Step(ABC):
         """Decides on a batch, and on what is due, and puts the outcome into the outbox."""
 
     @abstractmethod
-    def committed(self) -> None:
-        """What `process` put into the outbox is now seen by readers."""
-
-    @abstractmethod
     def aborted(self) -> None:
         """What `process` put into the outbox was never there; the same records come again."""
+
+    def committed(self) -> None:  # noqa: B027  # not every step has something to do then
+        """What `process` put into the outbox is now seen by readers."""
 
     def refused(self, record: Message, fault: KafkaError, outbox: "Outbox") -> None:
         """Puts a record aside of which Kafka does not take what it becomes. Unless a step can, it is tried for ever."""
         self.process([record], outbox)
 
-    def assigned(self, partitions: Sequence[Partition]) -> None:  # noqa: B027  # not every step remembers something
+    def assigned(self, partitions: Sequence[Partition]) -> None:  # noqa: B027
         """Restores what is remembered of these partitions, before their first record, and after a failure again.
 
         While it raises KafkaException it is asked again.
@@ -217,6 +216,7 @@ class TransactionalLoop:
             )
         producer.commit_transaction(TRANSACTION_SECONDS)
         self._progress.update(outbox.touched)
+        outbox.committed()
         TRANSACTIONS.labels(self._service, "committed").inc()
         BATCH_SECONDS.labels(self._service).observe(time.perf_counter() - started)
         self._step.committed()
@@ -394,6 +394,7 @@ class Outbox:
     def __init__(self, producer: Producer, before: Mapping[Partition, Progress]) -> None:
         self._producer = producer
         self._before = before
+        self._then: list[Callable[[], object]] = []
         self.touched: dict[Partition, Progress] = {}
 
     @property
@@ -452,6 +453,15 @@ class Outbox:
                 return
             except BufferError:
                 self._producer.poll(0.1)
+
+    def when_committed(self, do: Callable[[], object]) -> None:
+        """Has something done once the transaction has committed, and never where it has not: so things are counted."""
+        self._then.append(do)
+
+    def committed(self) -> None:
+        """Does all that was left until now."""
+        for do in self._then:
+            do()
 
 
 def _told(on_offset: Callable[[int], None]) -> Callable[[KafkaError | None, Message], None]:

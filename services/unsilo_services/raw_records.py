@@ -16,7 +16,6 @@ from .kafka import Headers, Message
 
 HTTP = "http_"
 DELIVERY = "hub_delivery"
-REDRIVE_OF = "dl_redrive_of"
 TRACE = ("traceparent", "tracestate")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]*)?")
 

@@ -749,6 +749,43 @@ def test_a_connection_that_is_taken_away_while_its_call_is_out_loses_no_result(
         writing.await_link(command.id)
 
 
+def test_what_waits_for_a_connection_that_is_taken_away_stays_until_it_comes_back(
+    writing: Writing, worker: Worker
+) -> None:
+    with remote(lambda arrival: (503, {}, b"")) as there:
+        sink = to_receiver(writing, there.url)
+        commands = [sent(writing, sink, number) for number in range(3)]
+        eventually(lambda: waiting(worker, sink) == 3)
+        there.wait(3)
+        section = writing.connections[sink]
+        writing.disconnect(sink)
+        eventually(lambda: waiting(worker, sink) == 0)
+        assert not any(writing.letters("delivery", command.id) for command in commands)
+        assert REGISTRY.get_sample_value("unsilo_delivery_waiting", {"connection": sink}) is None
+    with remote(lambda arrival: OK) as there:
+        writing.configure([replaced_url(section, there.url)])
+        for command in commands:
+            writing.await_link(command.id)
+
+
+def replaced_url(section: ConnectionSection, url: str) -> ConnectionSection:
+    return section.model_copy(update={"settings": {**section.settings, "url": url}})
+
+
+def test_one_object_whose_calls_hang_leaves_the_others_of_its_connection_going(
+    writing: Writing, worker: Worker
+) -> None:
+    called, go, answer = gated()
+    first = itertools.count()
+    with remote(lambda arrival: answer(arrival) if next(first) == 0 else OK) as there:
+        sink = to_receiver(writing, there.url)
+        hanging = sent(writing, sink, "hangs", key="one")
+        assert called.wait(PATIENCE_SECONDS)
+        writing.await_link(sent(writing, sink, "goes", key="another").id)
+        go.set()
+        writing.await_link(hanging.id)
+
+
 def to_the_worst(hub: Writing) -> str:
     """A system whose connector is the worst there is."""
     settings = {"secret": {"env": "WHSEC"}}

@@ -9,11 +9,14 @@ from typing import Any, cast
 
 import pytest
 from unsilo_connectors.actions import Postponed
+from unsilo_schemas.topics import Topics
+from unsilo_services import config_topic
 from unsilo_services.cli import checks_hub, connections
 from unsilo_services.cli.own_accounts import cannot_ask
 from unsilo_services.configuration import Configuration, ConnectionSection, FlowSection, HubSection
 from unsilo_services.delivery import accounts
 from unsilo_services.delivery.accounts import Accounts
+from unsilo_services.kafka import Kafka, KafkaException
 
 from tests.services.running import SECRET, WHSEC
 
@@ -200,3 +203,10 @@ def test_the_doctor_says_why_an_account_is_not_known(settings: Mapping[str, Any]
     [finding] = checks_hub.accounts(examination)
     assert says in finding.what
     assert remedy in finding.remedy
+
+
+def test_ids_that_kafka_does_not_take_are_not_taken_for_published(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config_topic, "_PUBLISH_SECONDS", 0.2)
+    nowhere = Kafka({"bootstrap.servers": "127.0.0.1:1"})
+    with pytest.raises(KafkaException):
+        config_topic.publish_accounts(nowhere, Topics("hub").config(), "chat", ["U1"])

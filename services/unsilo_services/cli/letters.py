@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from unsilo_schemas.topics import CONSUMERS
 
-from ..dead_letters import Reason
+from ..dead_letters import FLOW, REDRIVE_OF, Reason
 from ..kafka import Message, headers_of, recorded_at
 from .audit_trail import redriven
 from .hub import Hub, Place, named, place_of, texts
@@ -117,10 +117,10 @@ def letter_of(hub: Hub, message: Message) -> Letter:
         reason=headers.get("dl_reason", ""),
         stage=headers.get("dl_stage", ""),
         error=headers.get("dl_error", ""),
-        flow=headers.get("dl_flow"),
+        flow=headers.get(FLOW),
         origin=(headers.get("dl_topic", ""), _number(headers.get("dl_partition")), _number(headers.get("dl_offset"))),
         died_at=recorded_at(message),
-        redrive_of=headers.get("dl_redrive_of"),
+        redrive_of=headers.get(REDRIVE_OF),
         bytes=len(message.value() or b""),
         id=f"{consumer}/{place[1]}/{place[2]}",
     )

@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from ..audit import REDRIVEN, audit_record
-from ..dead_letters import original_headers
+from ..dead_letters import FLOW, REDRIVE_OF, original_headers
 from ..errors import UnsiloError
 from ..kafka import Headers, KafkaError, KafkaException, Message, headers_of, recorded_at
-from ..raw_records import REDRIVE_OF
 from .hub import Hub, Place, named, place_of
 from .letters import Letter
 
 _RAW = "normalizer"  # its letters are raw records
-_FLOW = "dl_flow"
 _FENCING = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH})
 _TRANSACTION_SECONDS = 30
 _MOST_LETTERS = 500  # of one transaction
@@ -130,7 +128,7 @@ def _headers(message: Message) -> list[tuple[str, bytes | None]]:
     """The original's, the flow that failed (the others have run), and which letter this is."""
     found = headers_of(message)
     kept = [(name, value) for name, value in original_headers(found) if name != REDRIVE_OF]
-    flow = [(name, value) for name, value in found if name == _FLOW]
+    flow = [(name, value) for name, value in found if name == FLOW]
     return [*kept, *flow, (REDRIVE_OF, named(place_of(message)).encode())]
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from ..dead_letters import REDRIVE_OF
 from .audit_trail import Noted
 from .hub import Place, named
 from .letters import Letter
@@ -98,7 +99,7 @@ def _root_of_letter(found: Findings, roots: Mapping[Place, str], record: Record,
 def _delivered(delivery: Delivery, dead: bool, again: bool) -> Step:
     record = delivery.record
     what = record.header("hub_connector")
-    if record.header("dl_redrive_of"):
+    if record.header(REDRIVE_OF):
         what += ", put back"
     if delivery.waits:
         what += ", waits for the normalizer"

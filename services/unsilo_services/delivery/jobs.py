@@ -15,9 +15,8 @@ from unsilo_schemas.envelope import Envelope
 
 from ..audience import CLOSED, may_write
 from ..configuration import Configuration, SecretUnavailable, connection_of, connector_of, from_environment
-from ..dead_letters import DeadLetter
+from ..dead_letters import REDRIVE_OF, DeadLetter
 from ..kafka import Message, headers_of
-from ..raw_records import REDRIVE_OF
 
 GIVEN_UP_AFTER = timedelta(hours=24)
 _TRIED_AT_LEAST = timedelta(hours=1)  # also where the hub itself was down for a day
@@ -77,7 +76,7 @@ def job_of(order: Order, configuration: Configuration) -> Job:
     name = envelope.connection or ""
     section = configuration.connections.get(name)
     if section is None:
-        raise DeadLetter("rule_violation", f"connection {name} is not configured any more", "gate")
+        raise Postponed(f"connection {name} is not configured any more")
     connector = connector_of(section)
     action = connector.actions.get(data.action)
     if action is None:

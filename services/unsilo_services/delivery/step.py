@@ -9,6 +9,7 @@ import queue
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 from pydantic import ValidationError
 from unsilo_connectors.payloads import describe
@@ -16,10 +17,10 @@ from unsilo_schemas.link import LINK
 from unsilo_schemas.topics import Topics
 
 from ..configuration import Configuration
-from ..dead_letters import DeadLetter, letter_headers
+from ..dead_letters import DeadLetter, bury
 from ..kafka import Message
 from ..loop import Outbox, Partition, Step, partition_of
-from ..metrics import DEAD, DELIVERIES, DELIVERY_WAITING, END_TO_END_SECONDS
+from ..metrics import DELIVERIES, DELIVERY_WAITING, END_TO_END_SECONDS
 from .jobs import Job, Order, job_of, read_order
 from .lanes import Lanes
 from .mirrors import mirror_link
@@ -45,8 +46,6 @@ class Delivery(Step):
         self._accepted: list[Place] = []  # held by the transaction at hand, and not handed over yet
         self._settled: queue.SimpleQueue[tuple[Place, Order, Outcome]] = queue.SimpleQueue()
         self._outcomes: dict[Place, Outcome] = {}
-        self._counted: Counter[tuple[str, str]] = Counter()
-        self._took: list[tuple[str, float]] = []  # seconds from arrival to answer, by connection
 
     def configure(self, configuration: Configuration) -> None:
         """Takes a configuration over: for what is taken up from now on, and for each attempt that is still to come."""
@@ -54,7 +53,9 @@ class Delivery(Step):
             return
         before, now = self._configuration.connections, configuration.connections
         self._configuration = configuration
-        self._lanes.start_afresh([name for name, section in before.items() if now.get(name) != section])
+        self._lanes.start_afresh([name for name, section in before.items() if now.get(name, section) != section])
+        for name in before.keys() - now.keys():  # its partitions are given back, and what waits stays on them
+            DELIVERY_WAITING.remove(name)
 
     def command_topics(self) -> list[str]:
         """The command topics of the connections that can be written to."""
@@ -104,14 +105,6 @@ class Delivery(Step):
         for place in self._outcomes:
             del self._running[place]
         self._outcomes.clear()
-        for (connection, ended), count in self._counted.items():
-            DELIVERIES.labels(connection, ended).inc(count)
-            if ended != "done":
-                DEAD.labels(CONSUMER, connection, ended).inc(count)
-        self._counted.clear()
-        for connection, seconds in self._took:
-            END_TO_END_SECONDS.labels(connection).observe(seconds)
-        self._took.clear()
         for place in self._accepted:
             order = self._running[place]
             self._lanes.submit(place, order, self._job, self._teller(place, order))
@@ -122,8 +115,6 @@ class Delivery(Step):
         for place in self._accepted:
             del self._running[place]
         self._accepted.clear()
-        self._counted.clear()
-        self._took.clear()
 
     def _job(self, order: Order) -> Job:
         """Called from the lanes' thread."""
@@ -147,14 +138,14 @@ class Delivery(Step):
             self._bury(order.message, order.connection, outcome, outbox)
             log.warning("a command for %s ended: %s", order.connection, outcome.error)
             return
-        self._counted[order.connection, "done"] += 1
+        outbox.when_committed(DELIVERIES.labels(order.connection, "done").inc)
         if (since := order.envelope.recordedtime) is not None:
-            self._took.append((order.connection, (datetime.now(UTC) - since).total_seconds()))
+            took = END_TO_END_SECONDS.labels(order.connection)
+            outbox.when_committed(partial(took.observe, (datetime.now(UTC) - since).total_seconds()))
         if outcome.written:
             value, headers = mirror_link(order, outcome.system, outcome.written, self._configuration.hub.public_url)
             outbox.put(self._topics.event(LINK).name, value, order.message.key(), headers)
 
     def _bury(self, message: Message, connection: str, letter: DeadLetter, outbox: Outbox) -> None:
-        headers = letter_headers(message, letter, CONSUMER, datetime.now(UTC))
-        outbox.put(self._topics.dead(CONSUMER).name, message.value(), message.key(), headers)
-        self._counted[connection, letter.reason] += 1
+        bury(message, letter, connection, CONSUMER, self._topics, outbox)
+        outbox.when_committed(DELIVERIES.labels(connection, letter.reason).inc)

@@ -14,8 +14,8 @@ from unsilo_schemas.envelope import JSON, Envelope
 from unsilo_schemas.identity import entity_id, event_id
 from unsilo_schemas.link import End, Story
 
+from ..dead_letters import FLOW, REDRIVE_OF
 from ..kafka import Message, headers_of, recorded_at
-from ..raw_records import REDRIVE_OF
 from ..rules import Flow, Intent, Seen, Twins, context_of
 from ..texts import TextFailed
 from .stories import Act, onward
@@ -77,8 +77,8 @@ def read_event(message: Message) -> Event:
         recorded_ms=int(recorded.timestamp() * 1000),
         marked=bool(entity.get("marker")),
     )
-    facts = {name: value for name, value in headers if name in ("dl_flow", REDRIVE_OF) and value is not None}
-    only = facts["dl_flow"].decode() if "dl_flow" in facts else None
+    facts = {name: value for name, value in headers if name in (FLOW, REDRIVE_OF) and value is not None}
+    only = facts[FLOW].decode() if FLOW in facts else None
     refs = tuple(Ref.model_validate(ref) for ref in entity["refs"][:1])
     event = Event(envelope, message.key() or b"", data, act, refs, only, facts.get(REDRIVE_OF))
     if not refs or not isinstance(entity["id"], str):

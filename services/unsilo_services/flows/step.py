@@ -2,7 +2,6 @@
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 
@@ -11,11 +10,11 @@ from unsilo_schemas.topics import Topics
 
 from ..audit import SUPPRESSED, audit_record
 from ..configuration import Configuration
-from ..dead_letters import DeadLetter, letter_headers
+from ..dead_letters import DeadLetter, bury
 from ..errors import where
 from ..kafka import Message, headers_of
 from ..loop import Outbox, Partition, Step, partition_of
-from ..metrics import DEAD, FLOW_EVENTS, FLOW_WAITING
+from ..metrics import FLOW_EVENTS, FLOW_WAITING
 from ..rules import Flow, RuleBroken
 from .decisions import Decision, Decisions
 from .known import Known
@@ -39,7 +38,6 @@ class Flows(Step):
         self._decisions = Decisions(known)
         self._configuration = Configuration.empty()
         self._waiting = Waiting()
-        self._counted: Counter[tuple[str, str, str]] = Counter()
         self._looked_at = (0, 0.0, 0.0)
 
     def configure(self, configuration: Configuration) -> None:
@@ -93,18 +91,9 @@ class Flows(Step):
                 self._waiting.add(item)
                 outbox.hold(item.partition, item.offset)
 
-    def committed(self) -> None:
-        for (metric, connection, outcome), count in self._counted.items():
-            if metric == "dead":
-                DEAD.labels(CONSUMER, connection, outcome).inc(count)
-            else:
-                FLOW_EVENTS.labels(connection, outcome).inc(count)
-        self._counted.clear()
-
     def aborted(self) -> None:
         """Every record that is not finished comes again."""
         self._waiting.clear()
-        self._counted.clear()
         self._decisions.forget()
 
     def _settles(self, item: Item, outbox: Outbox) -> bool:
@@ -116,7 +105,8 @@ class Flows(Step):
             decision = self._decisions.decide(event, item.since, self._waiting.of(item.partition[0]) >= _CROWDED)
         except Exception as error:  # whatever is wrong with one event must not stop everybody else's
             log.error("an event of %s cannot be routed: %s", connection, where(error))
-            self._bury(item, connection, None, DeadLetter("payload_malformed", where(error), "read"), outbox)
+            letter = DeadLetter("payload_malformed", where(error), "read")
+            bury(item.message, letter, connection, CONSUMER, self._topics, outbox)
             return True
         if decision is None:
             return False
@@ -125,21 +115,18 @@ class Flows(Step):
 
     def _do(self, decision: Decision, item: Item, event: Event, outbox: Outbox) -> None:
         if decision.taken_for is not None:
-            self._count(event, decision.taken_for)
+            _count(event, decision.taken_for, outbox)
         for flow, why in decision.suppressed:
             self._suppress(event, why, flow, outbox)
         for flow, letter in decision.letters:
-            self._bury(item, event.connection, flow, letter, outbox)
+            bury(item.message, letter, event.connection, CONSUMER, self._topics, outbox, flow.id)
         for command in decision.commands:
             outbox.put(self._topics.command(command.connection).name, command.value, command.key, command.headers)
-            self._count(event, "commanded")
+            _count(event, "commanded", outbox)
             self._decisions.issued(event, command)
 
-    def _count(self, event: Event, outcome: str) -> None:
-        self._counted["event", event.connection, outcome] += 1
-
     def _suppress(self, event: Event, why: str, flow: Flow | None, outbox: Outbox) -> None:
-        self._count(event, "suppressed")
+        _count(event, "suppressed", outbox)
         facts = {
             "event": event.envelope.id,
             "outcome": "loop_suppressed",
@@ -149,12 +136,9 @@ class Flows(Step):
         key, value, headers = audit_record(SUPPRESSED, event.connection, datetime.now(UTC), facts)
         outbox.put(self._topics.audit().name, value, key, headers)
 
-    def _bury(self, item: Item, connection: str, flow: Flow | None, letter: DeadLetter, outbox: Outbox) -> None:
-        headers = letter_headers(item.message, letter, CONSUMER, datetime.now(UTC))
-        if flow is not None:
-            headers.append(("dl_flow", flow.id.encode()))
-        outbox.put(self._topics.dead(CONSUMER).name, item.message.value(), item.message.key(), headers)
-        self._counted["dead", connection, letter.reason] += 1
+
+def _count(event: Event, outcome: str, outbox: Outbox) -> None:
+    outbox.when_committed(FLOW_EVENTS.labels(event.connection, outcome).inc)
 
 
 def _type_of(message: Message) -> str:

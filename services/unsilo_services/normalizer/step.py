@@ -3,17 +3,17 @@
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from functools import partial
 from itertools import groupby
 
 from pydantic import ValidationError
 from unsilo_schemas.topics import Topics
 
 from ..configuration import Configuration, ConnectionSection, connection_of, connector_of
-from ..dead_letters import DeadLetter, Reason, letter_headers
+from ..dead_letters import DeadLetter, Reason, bury
 from ..kafka import KafkaError, Message, headers_of
 from ..loop import Outbox, Partition, Step, partition_of
-from ..metrics import DEAD, EVENTS, RECORDS
+from ..metrics import EVENTS, RECORDS
 from ..raw_records import delivery_and_trace, read_raw
 from .ledger import Ledger
 from .normalize import Mapping, Published, delivery_id
@@ -30,10 +30,8 @@ class Normalizer(Step):
     def __init__(self, topics: Topics, ledger: Ledger) -> None:
         self._topics = topics
         self._ledger = ledger
-        self._dead = topics.dead(CONSUMER).name
         self._configuration = Configuration.empty()
         self._mappings: dict[str, Mapping] = {}  # by raw topic
-        self._counted: Counter[tuple[str, ...]] = Counter()
 
     def configure(self, configuration: Configuration) -> None:
         """Takes a configuration over, from the next batch on. What a connection waits for meanwhile stays on `raw`."""
@@ -98,8 +96,11 @@ class Normalizer(Step):
             seen.update(ids)
             fresh += ids
         outcomes = {"published": published, "duplicate": duplicates, "ignored": ignored}
-        self._counted.update({("records", connection, name): count for name, count in outcomes.items() if count})
-        self._counted.update({("events", connection, kind): count for kind, count in Counter(types).items()})
+        for name, count in outcomes.items():
+            if count:
+                outbox.when_committed(partial(RECORDS.labels(connection, name).inc, count))
+        for kind, count in Counter(types).items():
+            outbox.when_committed(partial(EVENTS.labels(connection, kind).inc, count))
 
     def refused(self, record: Message, fault: KafkaError, outbox: Outbox) -> None:
         reason: Reason = "size_exceeded" if fault.code() == KafkaError.MSG_SIZE_TOO_LARGE else "payload_malformed"
@@ -108,23 +109,14 @@ class Normalizer(Step):
         self._bury(record, letter, "unknown" if mapping is None else mapping.connection.id, outbox)
 
     def _bury(self, record: Message, letter: DeadLetter, connection: str, outbox: Outbox) -> None:
-        headers = letter_headers(record, letter, CONSUMER, datetime.now(UTC))
-        outbox.put(self._dead, record.value(), record.key(), headers)
-        self._counted["dead", connection, letter.reason] += 1
-        self._counted["records", connection, "dead"] += 1
+        bury(record, letter, connection, CONSUMER, self._topics, outbox)
+        outbox.when_committed(RECORDS.labels(connection, "dead").inc)
 
     def committed(self) -> None:
         self._ledger.committed()
-        for (kind, *labels), count in self._counted.items():
-            if kind == "dead":
-                DEAD.labels(CONSUMER, *labels).inc(count)
-            else:
-                (EVENTS if kind == "events" else RECORDS).labels(*labels).inc(count)
-        self._counted.clear()
 
     def aborted(self) -> None:
         self._ledger.aborted()
-        self._counted.clear()
 
     def _mapping(self, section: ConnectionSection, public_url: str) -> Mapping:
         return Mapping(connector_of(section), connection_of(section), self._topics, public_url)
