@@ -96,7 +96,7 @@ class Topics:
         return Topic(f"{self.prefix}.retry.{consumer}", "as the original", 3, "delete", timedelta(days=14), DEAD_BYTES)
 
     def audit(self) -> Topic:
-        """Refusals, suppressions and redrives: ids and facts, no content."""
+        """Refusals, suppressions, redrives and delays: ids and facts, no content."""
         return Topic(f"{self.prefix}.audit", "connection, or none", 1, "delete", timedelta(days=365))
 
     def config(self) -> Topic:

@@ -1,4 +1,4 @@
-"""Facts worth keeping that are no events of any system: refusals, suppressions, redrives. Ids and facts, no content."""
+"""What is worth keeping and no event of any system: refusals, suppressions, redrives, delays. Facts, no content."""
 
 import uuid
 from collections.abc import Mapping
@@ -11,6 +11,8 @@ from unsilo_schemas.envelope import JSON, Envelope
 REJECTED = "unsilo.hub.event.rejected.v1"
 REDRIVEN = "unsilo.hub.event.redriven.v1"
 SUPPRESSED = "unsilo.hub.event.suppressed.v1"
+POSTPONED = "unsilo.hub.command.postponed.v1"
+RESUMED = "unsilo.hub.command.resumed.v1"
 
 
 def audit_record(

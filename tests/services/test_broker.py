@@ -89,8 +89,10 @@ def test_what_it_holds_survives_a_restart(tmp_path: Path) -> None:
     with LocalKafka(tmp_path) as kafka:
         create(kafka.bootstrap, "kept")
         write(kafka.bootstrap, "kept", b"still here")
+        address = kafka.bootstrap
     with LocalKafka(tmp_path) as kafka:
         assert read(kafka.bootstrap, "kept") == b"still here"
+        assert kafka.bootstrap == address, "its clients would have to be told"
 
 
 @pytest.mark.kafka

@@ -22,7 +22,7 @@ from unsilo_connectors.contract import Connection, Raw
 from unsilo_connectors.discovery import connectors
 from unsilo_connectors.samples import with_sample_secrets
 from unsilo_schemas.identity import entity_id
-from unsilo_services.audit import REDRIVEN, REJECTED, SUPPRESSED, audit_record
+from unsilo_services.audit import POSTPONED, REDRIVEN, REJECTED, RESUMED, SUPPRESSED, audit_record
 from unsilo_services.cli.app import app
 from unsilo_services.cli.checks_cluster import is_old
 from unsilo_services.cli.hub import Hub as Asked
@@ -90,6 +90,12 @@ def bury(
     topic = hub.topics.dead(consumer).name
     write(hub, topic, message.value() or b"", message.key() or b"", [*headers, *more], at)
     return f"{consumer}/0/{hub.read(topic)[-1].offset()}"
+
+
+def note(hub: Hub, type: str, connection: str, facts: Mapping[str, str]) -> None:
+    """Notes something on `audit`, as the services do."""
+    key, value, headers = audit_record(type, connection, datetime.now(UTC), facts)
+    write(hub, hub.topics.audit().name, value, key or b"", headers)
 
 
 def ticket(number: str, kind: str = "ticket.created") -> bytes:
@@ -599,6 +605,18 @@ class TestDoctor:
             idle.close()
         assert [finding["level"] for finding in found] == ["wrong"]
         assert re.fullmatch(r"raw of desk: 1 wait, the oldest for \d+ min, standing", found[0]["what"])
+
+    def test_says_what_commands_wait_for_until_they_go_on(self, hub: Hub, unsilo: Unsilo) -> None:
+        hub.connect(section("chat", "slack"))
+        note(hub, POSTPONED, "chat", {"why": "slack answered 503"})
+        [finding] = self.findings(unsilo(hub, "doctor", "--json"))["deliveries"]
+        assert "commands for chat wait" in finding["what"]
+        assert "slack answered 503" in finding["what"]
+        shown = unsilo(hub, "connections", "show", "chat", "--json").json()
+        assert shown["writes"].endswith("slack answered 503")
+        note(hub, RESUMED, "chat", {})
+        assert self.findings(unsilo(hub, "doctor", "--json"))["deliveries"] == []
+        assert "nothing waits" in unsilo(hub, "connections", "show", "chat", "--json").json()["writes"]
 
     def test_tells_an_old_broker_from_one_of_today(self, kafka_bootstrap: str) -> None:
         host, _, port = kafka_bootstrap.partition(":")

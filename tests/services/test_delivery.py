@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace as replaced
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from queue import SimpleQueue
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -32,6 +33,7 @@ from unsilo_schemas.entity import Ref
 from unsilo_schemas.envelope import Envelope
 from unsilo_schemas.identity import entity_id
 from unsilo_schemas.link import End
+from unsilo_services.audit import POSTPONED, RESUMED
 from unsilo_services.configuration import ConnectionSection
 from unsilo_services.delivery import calls, delays, jobs, lanes, quiet
 from unsilo_services.delivery.delays import Delays
@@ -41,6 +43,7 @@ from unsilo_services.loop import TransactionalLoop
 
 from tests.services.remotes import Answer, Arrival, Double, remote, served, silence
 from tests.services.running import SECRET, SECRETS, WHSEC, eventually
+from tests.services.running import facts as headers_as_text
 from tests.services.writing import PATIENCE_SECONDS, TRACE, Worker, Writing, counted, doubtful, number, writing_hub
 
 pytestmark = pytest.mark.kafka
@@ -390,13 +393,25 @@ def test_the_log_says_why_commands_wait_once_for_each_reason_and_when_they_go_on
         f"commands for {sink} go on",
     ]
     assert canary not in caplog.text
+    eventually(lambda: len(delays_noted(writing, sink)) == 3)
+    assert delays_noted(writing, sink) == [
+        (POSTPONED, {"why": "standardwebhooks answered 503"}),
+        (POSTPONED, {"why": "standardwebhooks answered 500"}),
+        (RESUMED, {}),
+    ]
+
+
+def delays_noted(hub: Writing, connection: str) -> list[tuple[str, Any]]:
+    """What `audit` says of the commands that waited there."""
+    found = [(headers_as_text(message), json.loads(message.value() or b"")) for message in hub.audit()]
+    return [(headers["ce_type"], facts) for headers, facts in found if headers.get("ce_connection") == connection]
 
 
 def test_what_waits_is_told_again_after_it_went_on_and_what_was_given_up_does_not_go_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    found = Delays("sink")
+    found = Delays("sink", SimpleQueue())
     found.postponed("1", "away")
     found.postponed("2", "away")
     found.ended("1", done=True)
@@ -416,7 +431,7 @@ def test_a_wait_of_hours_is_told_every_now_and_then(
 ) -> None:
     minutes = itertools.count()
     monkeypatch.setattr(delays, "time", SimpleNamespace(monotonic=lambda: 60.0 * next(minutes)))
-    found = Delays("sink")
+    found = Delays("sink", SimpleQueue())
     for _ in range(60):
         found.postponed("1", "away")
     assert len(caplog.messages) == 6
@@ -507,7 +522,7 @@ def test_no_remote_silences_its_connection_for_longer_than_a_quarter_of_an_hour(
 
 
 def test_an_answer_to_what_a_connection_was_does_not_silence_what_it_is() -> None:
-    lane = lanes._Lane(Delays("sink"))
+    lane = lanes._Lane(Delays("sink", SimpleQueue()))
     was = lane.quiet
     lane.start_afresh()
     was.ask(timedelta(minutes=10))

@@ -3,6 +3,7 @@
 import base64
 import errno
 import json
+import re
 import shutil
 import signal
 import socket
@@ -48,7 +49,7 @@ class LocalKafka:
     pid: int
 
     def __init__(self, data: Path, *, port: int | None = None, ephemeral: bool = False, heap_mb: int = 512) -> None:
-        """Without `port`, a free one is found at each start."""
+        """Without `port`, that of the start before is taken, or a free one where somebody else has it."""
         self._folder = data.absolute()
         self._port = port
         self._ephemeral = ephemeral
@@ -118,10 +119,12 @@ class LocalKafka:
 
     def _launch(self, claim: Claim) -> None:
         """Between finding a port and Kafka's listening there, another program can take it: then it gets another one."""
-        for _ in range(PORT_ATTEMPTS):
+        before = _port_before(self._folder)
+        for attempt in range(PORT_ATTEMPTS):
             if self._port:
                 _require_free(self._port)
-            port, controller = (self._port, *free_ports(1)) if self._port else free_ports(2)
+            wanted = self._port or (before if attempt == 0 else None)
+            port, controller = (wanted, *free_ports(1)) if wanted else free_ports(2)
             self.bootstrap = f"{HOST}:{port}"
             self._format_once(claim, port, controller)
             self._configure(self._topics, port, controller)
@@ -198,6 +201,23 @@ def _new_cluster_id() -> str:
 def _cluster_id(topics: Path) -> str:
     lines = (topics / "meta.properties").read_text().splitlines()
     return dict(line.split("=", 1) for line in lines if "=" in line)["cluster.id"]
+
+
+def _port_before(folder: Path) -> int | None:
+    """Where the start before listened, so that its clients find this one; None where that is not free any more."""
+    try:
+        found = re.search(
+            r"^listeners=PLAINTEXT://[^:]+:(\d+)", (folder / "server.properties").read_text(), re.MULTILINE
+        )
+    except OSError:
+        return None
+    if found is None:
+        return None
+    try:
+        _require_free(int(found[1]))
+    except BrokerUnavailable:
+        return None
+    return int(found[1])
 
 
 def free_ports(count: int) -> list[int]:

@@ -1,17 +1,18 @@
-"""What the hub noted down about itself: refusals, suppressions, redrives."""
+"""What the hub noted down about itself: refusals, suppressions, redrives, delays."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from unsilo_connectors.contract import Refusal
 
-from ..audit import REDRIVEN, REJECTED
+from ..audit import POSTPONED, REDRIVEN, REJECTED, RESUMED
 from ..kafka import Message, headers_of, recorded_at
 from .hub import Hub, json_value, texts
 from .moments import lasting
 
+_DELAYS_TOLD_WITHIN = timedelta(minutes=15)  # delivery tells a reason that lasts every ten
 SKEWED: tuple[Refusal, ...] = ("too_old", "too_far_ahead")
 
 
@@ -51,6 +52,13 @@ def noted(hub: Hub, since: datetime | None, *types: str) -> list[Noted]:
 def refusals(hub: Hub, since: datetime, connection: str) -> list[Noted]:
     """The deliveries to a connection that the gateway refused since a moment."""
     return [note for note in noted(hub, since, REJECTED) if note.connection == connection]
+
+
+def delays(hub: Hub) -> dict[str, Noted]:
+    """Why commands wait now, by connection: what delivery noted last, where that is not that they go on."""
+    since = datetime.now(UTC) - _DELAYS_TOLD_WITHIN
+    latest = {note.connection: note for note in noted(hub, since, POSTPONED, RESUMED)}
+    return {name: note for name, note in latest.items() if name is not None and note.type == POSTPONED}
 
 
 def redriven(hub: Hub, since: datetime | None) -> dict[str, datetime]:

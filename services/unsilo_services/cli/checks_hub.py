@@ -83,7 +83,8 @@ def gateway(examination: Examination) -> Iterator[Finding]:
     if not local.workers:
         yield Finding(
             "wrong", f"no gateway answers at {local.address}: deliveries are refused, vendors try again for a while",
-            "start one with `unsilo up` or `unsilo run gateway`; elsewhere, set UNSILO_GATEWAY_HOST and _PORT",
+            "start one with `unsilo up` or `unsilo run gateway`, and end one that is there and hangs; elsewhere, set "
+            "UNSILO_GATEWAY_HOST and _PORT",
         )  # fmt: skip
     public = examination.hub.configuration.hub.public_url
     url = urlsplit(public)
@@ -113,7 +114,11 @@ def workers(examination: Examination) -> Iterator[Finding]:
     for service in examination.services:
         if not service.workers and not service.address:
             waits = f"; {lag[service.name]} records wait for it" if lag[service.name] else ""
-            yield Finding("wrong", f"{service.name}: no worker{waits}", f"start one with `unsilo run {service.name}`")
+            yield Finding(
+                "wrong",
+                f"{service.name}: no worker{waits}",
+                f"start one with `unsilo run {service.name}`; end one that is there and hangs: `unsilo up` restarts it",
+            )
 
 
 def queues(examination: Examination) -> Iterator[Finding]:
@@ -134,11 +139,22 @@ def queues(examination: Examination) -> Iterator[Finding]:
         where = f"{before.queue} of {before.connection}" if before.connection else before.queue
         remedy = f"give {before.service} more workers (`unsilo run {before.service} --workers 2`), and see its log"
         if before.service == "delivery":
-            remedy = f"delivery's log says why: look there for `commands for {before.connection} wait`"
+            remedy = "`deliveries`, below, says what they wait for; if it says nothing, delivery's log does"
         yield Finding(
             "look" if trend == "shrinking" else "wrong",
             f"{where}: {now.lag} wait, the oldest for {lasting(before.waits(examination.now))}, {trend}",
             remedy,
+        )
+
+
+def deliveries(examination: Examination) -> Iterator[Finding]:
+    """Connections that do not take what is written to them, and why."""
+    for name, note in sorted(examination.delays.items()):
+        yield Finding(
+            "look",
+            f"commands for {name} wait, as seen {lasting((examination.now - note.at).total_seconds())} ago: "
+            f"{note.facts['why']}",
+            "each is tried again for 24 hours: mend that system, or the connection's settings, and they go on",
         )
 
 

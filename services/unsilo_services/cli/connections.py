@@ -18,7 +18,7 @@ from ..configuration import (
 )
 from ..kafka import Message, TopicPartition, headers_of
 from ..raw_records import read_raw, received_at
-from .audit_trail import Noted, refusals
+from .audit_trail import Noted, delays, refusals
 from .hub import Hub
 from .letters import Wanted, letters
 from .moments import moment, shown
@@ -71,6 +71,7 @@ def show_connection(
         "last_event": None if event is None else f"{_when(event[0], as_json)} {event[1]}",
         "refused": len(refused),
         "dead_letters": sum(letter.redriven_at is None for letter in dead),
+        "writes": _writes(hub, section),
         "own_accounts": _accounts(hub, section),
         "answers_within": f"{sender.deadline.total_seconds():.0f} s",
         "when_we_fail": sender.on_failure,
@@ -103,6 +104,14 @@ def _state(section: ConnectionSection) -> str:
     except ValidationError:
         return "shut: its settings do not hold, `unsilo check` says where"
     return "open"
+
+
+def _writes(hub: Hub, section: ConnectionSection) -> str:
+    """How it goes with what is written there."""
+    if not connector_of(section).actions:
+        return "none: it is only listened to"
+    note = delays(hub).get(section.id)
+    return "nothing waits for a second attempt" if note is None else f"wait since {shown(note.at)}: {note.facts['why']}"
 
 
 def _accounts(hub: Hub, section: ConnectionSection) -> list[str] | str:

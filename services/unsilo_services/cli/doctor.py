@@ -23,6 +23,7 @@ CHECKS = (
     Check("gateway", checks_hub.gateway),
     Check("services", checks_hub.workers),
     Check("queues", checks_hub.queues),
+    Check("deliveries", checks_hub.deliveries),
     Check("dead letters", checks_hub.letters),
     Check("senders", checks_hub.senders),
 )

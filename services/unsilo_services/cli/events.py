@@ -103,13 +103,19 @@ def send(
         raise fail(f"nothing can be signed for {connection} with its secret: {error}") from None
     address = gateway or gateway_address(hub)
     try:
-        answer = httpx.post(f"{address}/in/{connection}", content=body, headers={**headers, **signed}, timeout=30)
+        answer = httpx.post(f"{address}/in/{connection}", content=body, headers={**headers, **signed}, timeout=15)
+    except httpx.ReadTimeout as error:
+        raise fail(f"the gateway at {address} hangs: end that process, `unsilo up` restarts it") from error
     except httpx.TransportError as error:
         raise fail(f"no gateway answers at {address}: start one with `unsilo up`") from error
     if as_json:
         show_json({"status": answer.status_code, "body": answer.text})
     else:
         console.print(f"{answer.status_code} {printable(answer.text) or answer.reason_phrase}", markup=False)
+        if answer.is_success and what in found:
+            errors.print(
+                "`unsilo tail --since 1m --once` shows the event; the same sample once more is a repeat, dropped"
+            )
     if not answer.is_success:
         raise typer.Exit(1)
 

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Literal
 
 from ..audit import REJECTED
-from .audit_trail import Noted, noted
+from .audit_trail import Noted, delays, noted
 from .hub import Hub
 from .letters import Letter, Wanted, letters
 from .queues import Depth, Gauge, Service, services
@@ -56,6 +56,10 @@ class Examination:
     def letters(self) -> list[Letter]:
         """Those of the time in question that were not put back."""
         return [letter for letter in letters(self.hub, Wanted(since=self.since)) if letter.redriven_at is None]
+
+    @cached_property
+    def delays(self) -> dict[str, Noted]:
+        return delays(self.hub)
 
     @cached_property
     def refusals(self) -> list[Noted]:

@@ -118,7 +118,9 @@ def _commanded(found: Findings, command: Record) -> Iterator[Step]:
     if link is not None:
         yield Step("answer", link.at, link.connection, _written(link), link.place, link.id)
     elif command.place in found.waiting:
-        yield Step("waits", command.at, command.connection, "for delivery, or there for the system that it goes to")
+        note = found.delays.get(command.connection)
+        why = "for delivery, or behind another command" if note is None else str(note.facts["why"])
+        yield Step("waits", command.at if note is None else note.at, command.connection, why)
 
 
 def _written(link: Record) -> str:

@@ -23,7 +23,7 @@ from ..configuration import connection_of, connector_of
 from ..kafka import Message, TopicPartition, headers_of, recorded_at
 from ..progress import Progress
 from ..raw_records import read_raw
-from .audit_trail import Noted, noted
+from .audit_trail import Noted, delays, noted
 from .hub import Hub, Place, Read, json_value, named, place_of
 from .letters import Letter, letter_of
 from .output import fail
@@ -150,6 +150,8 @@ class Findings:
     """The events that tell of what a command wrote."""
     letters: list[tuple[Record, Letter]] = field(default_factory=list)
     notes: list[Noted] = field(default_factory=list)
+    delays: Mapping[str, Noted] = field(default_factory=dict)
+    """Why commands wait, by connection."""
     waiting: set[Place] = field(default_factory=set)
     """Events that flows, and commands that delivery, is not done with."""
     left_out: set[str] = field(default_factory=set)
@@ -340,6 +342,8 @@ class Search:
             progress = self._progress(service, {place[:2] for place in places})
             if service == "flows":  # where it has never run, nothing waits for it
                 places = [place for place in places if progress[place[:2]].next]
+            if service == "delivery" and places:
+                self._found.delays = delays(self._hub)
             self._found.waiting |= {place for place in places if progress[place[:2]].wants(place[2])}
 
     def _progress(self, service: str, partitions: Collection[tuple[str, int]]) -> dict[tuple[str, int], Progress]:

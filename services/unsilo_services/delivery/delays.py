@@ -1,29 +1,42 @@
-"""Which commands of a connection wait, and why: told to the log."""
+"""Which commands of a connection wait, and why: told to the log, and to `audit`."""
 
 import logging
 import math
+import queue
 import time
+from datetime import UTC, datetime
+from typing import NamedTuple
 
 log = logging.getLogger(__name__)
 
 _TOLD_AGAIN_SECONDS = 600.0  # so that a look at the last quarter of an hour finds it
 
 
+class Delay(NamedTuple):
+    """Why commands for a connection wait, from a moment on; None: they go on."""
+
+    connection: str
+    why: str | None
+    at: datetime
+
+
 class Delays:
     """One connection's commands that were postponed. Tells each reason once, however many attempts it spoils."""
 
-    def __init__(self, connection: str) -> None:
+    def __init__(self, connection: str, told: "queue.SimpleQueue[Delay]") -> None:
         self._connection = connection
         self._waiting: set[str] = set()
-        self._told: dict[str, float] = {}
+        self._told_at: dict[str, float] = {}
+        self._told = told
 
     def postponed(self, command: str, why: str) -> None:
         """A command has to wait. `why` holds no content."""
         self._waiting.add(command)
         now = time.monotonic()
-        if now - self._told.get(why, -math.inf) >= _TOLD_AGAIN_SECONDS:
-            self._told[why] = now
+        if now - self._told_at.get(why, -math.inf) >= _TOLD_AGAIN_SECONDS:
+            self._told_at[why] = now
             log.warning("commands for %s wait: %s", self._connection, why)
+            self._told.put(Delay(self._connection, why, datetime.now(UTC)))
 
     def ended(self, command: str, done: bool) -> None:
         """A command waits no longer, if it did. The connection works again when it was the last one, and was done."""
@@ -31,10 +44,11 @@ class Delays:
             return
         self._waiting.discard(command)
         if not self._waiting:
-            self._told.clear()
+            self._told_at.clear()
             if done:
                 log.info("commands for %s go on", self._connection)
+                self._told.put(Delay(self._connection, None, datetime.now(UTC)))
 
     def start_afresh(self) -> None:
         """Tells the reasons once more: the connection is another one."""
-        self._told.clear()
+        self._told_at.clear()

@@ -5,6 +5,7 @@ Lives in an event loop of its own, on a thread beside the Kafka loop's.
 
 import asyncio
 import logging
+import queue
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Hashable
@@ -23,7 +24,7 @@ from ..dead_letters import DeadLetter
 from ..errors import where
 from ..metrics import DELIVERY_ATTEMPTS, DELIVERY_SECONDS
 from .calls import carry_out, client
-from .delays import Delays
+from .delays import Delay, Delays
 from .jobs import Job, Order
 from .outcomes import Done, Outcome
 from .quiet import MOST, Quiet
@@ -85,6 +86,8 @@ class Lanes:
         self._tasks: dict[Hashable, asyncio.Task[None]] = {}
         self._calling: set[asyncio.Task[None]] = set()
         self._ending: set[asyncio.Task[None]] = set()
+        self.delays: queue.SimpleQueue[Delay] = queue.SimpleQueue()
+        """What was told of commands that wait, the oldest first."""
         self.turned_at = time.monotonic()
         """When the thread last showed that it works: an action that never yields would stop all of them."""
 
@@ -247,7 +250,7 @@ class Lanes:
     def _lane(self, connection: str) -> _Lane:
         found = self._lanes.get(connection)
         if found is None:
-            found = self._lanes[connection] = _Lane(Delays(connection))
+            found = self._lanes[connection] = _Lane(Delays(connection, self.delays))
         return found
 
     def _across(self, coroutine: Coroutine[Any, Any, Any]) -> "Future[Any]":

@@ -16,11 +16,13 @@ from unsilo_connectors.payloads import describe
 from unsilo_schemas.link import LINK
 from unsilo_schemas.topics import Topics
 
+from ..audit import POSTPONED, RESUMED, audit_record
 from ..configuration import Configuration
 from ..dead_letters import DeadLetter, bury
 from ..kafka import Message
 from ..loop import Outbox, Partition, Step, partition_of
 from ..metrics import DELIVERIES, DELIVERY_WAITING, END_TO_END_SECONDS
+from .delays import Delay
 from .jobs import Job, Order, job_of, read_order
 from .lanes import Lanes
 from .mirrors import mirror_link
@@ -46,6 +48,7 @@ class Delivery(Step):
         self._accepted: list[Place] = []  # held by the transaction at hand, and not handed over yet
         self._settled: queue.SimpleQueue[tuple[Place, Order, Outcome]] = queue.SimpleQueue()
         self._outcomes: dict[Place, Outcome] = {}
+        self._delays: list[Delay] = []  # put into the transaction at hand, or to be
 
     def configure(self, configuration: Configuration) -> None:
         """Takes a configuration over: for what is taken up from now on, and for each attempt that is still to come."""
@@ -78,7 +81,7 @@ class Delivery(Step):
         return [topic for topic, count in waiting.items() if count >= _MOST_WAITING]
 
     def due(self) -> bool:
-        return bool(self._outcomes) or not self._settled.empty()
+        return bool(self._outcomes or self._delays) or not (self._settled.empty() and self._lanes.delays.empty())
 
     def process(self, records: Sequence[Message], outbox: Outbox) -> None:
         while not self._settled.empty():
@@ -92,6 +95,7 @@ class Delivery(Step):
                 continue
             self._settle(order, outcome, outbox)
             outbox.finish(*place)
+        self._note(outbox)
         for message in records:
             place = (partition_of(message), int(message.offset() or 0))
             if place in self._outcomes:
@@ -105,6 +109,7 @@ class Delivery(Step):
         for place in self._outcomes:
             del self._running[place]
         self._outcomes.clear()
+        self._delays.clear()
         for place in self._accepted:
             order = self._running[place]
             self._lanes.submit(place, order, self._job, self._teller(place, order))
@@ -132,6 +137,15 @@ class Delivery(Step):
         outbox.hold(*place)
         self._running[place] = order
         self._accepted.append(place)
+
+    def _note(self, outbox: Outbox) -> None:
+        """Why commands wait, and that they go on, for whoever asks the hub and not its logs."""
+        while not self._lanes.delays.empty():
+            self._delays.append(self._lanes.delays.get())
+        for delay in self._delays:
+            type, facts = (RESUMED, {}) if delay.why is None else (POSTPONED, {"why": delay.why})
+            key, value, headers = audit_record(type, delay.connection, delay.at, facts)
+            outbox.put(self._topics.audit().name, value, key, headers)
 
     def _settle(self, order: Order, outcome: Outcome, outbox: Outbox) -> None:
         if isinstance(outcome, DeadLetter):
