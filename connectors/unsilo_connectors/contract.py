@@ -93,7 +93,8 @@ class Connection(Generic[SettingsT]):
         return known
 
     def identified(self, remote_type: str, remote_id: str, scope: str = "", url: str | None = None) -> Facts:
-        """What an entity of its own begins with: its id, and where it lives."""
+        """What an entity of its own begins with: its id, and where it lives; MalformedWebhook for an id without end."""
+        _check_length(remote_type, remote_id, scope)
         return {
             "id": entity_id(self.id, remote_type, remote_id, scope),
             "refs": [self.ref(remote_type, remote_id, scope, url)],
@@ -119,9 +120,13 @@ _LONGEST_ID = 1024  # characters: no system has longer ones, and what is remembe
 
 @lru_cache(maxsize=32_768)  # a few thousand objects make most of what happens in a system
 def _entity_id(connection: str, remote_type: str, remote_id: str, scope: str) -> str:
+    _check_length(remote_type, remote_id, scope)
+    return entity_id(connection, remote_type, remote_id, scope)
+
+
+def _check_length(remote_type: str, remote_id: str, scope: str) -> None:
     if len(remote_id) + len(scope) > _LONGEST_ID:
         raise MalformedWebhook(f"an id of a {remote_type} is longer than {_LONGEST_ID} characters")
-    return entity_id(connection, remote_type, remote_id, scope)
 
 
 @lru_cache(maxsize=32_768)  # the same people and companies are mentioned over and over

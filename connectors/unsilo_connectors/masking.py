@@ -22,16 +22,18 @@ def masked_body(body: bytes, secrets: Secrets) -> bytes:
     Works on the text, not on a parsed and rewritten copy, so that numbers, escapes and spacing stay what they were, and
     so that a body too broken to parse is masked as well. A field of that name is masked at any depth.
     """
-    for pattern in _patterns(tuple(secrets.fields)):
+    is_json = body.lstrip()[:1] in (b"{", b"[")  # where `&` is a sign like any other, as in the query of a link
+    for pattern in _patterns(tuple(secrets.fields), is_json):
         body = pattern.sub(lambda match: match[1] + MASK.encode() + match[2], body)
     return body
 
 
 @cache
-def _patterns(fields: tuple[str, ...]) -> list[re.Pattern[bytes]]:
+def _patterns(fields: tuple[str, ...], is_json: bool) -> list[re.Pattern[bytes]]:
     found = []
     for name in fields:
         escaped = re.escape(name.encode())
         found.append(re.compile(rb'("' + escaped + rb'"\s*:\s*")(?:[^"\\]|\\.)*("|$)', re.DOTALL))
-        found.append(re.compile(rb"((?:^|&)" + escaped + rb"=)[^&]*()"))
+        if not is_json:
+            found.append(re.compile(rb"((?:^|&)" + escaped + rb"=)[^&]*()"))
     return found

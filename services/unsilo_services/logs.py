@@ -4,8 +4,10 @@ import json
 import logging
 import sys
 from datetime import UTC, datetime
+from types import TracebackType
 from typing import Any
 
+from .errors import UnsiloError
 from .settings import HubSettings
 
 
@@ -35,8 +37,17 @@ def configure_logs(settings: HubSettings, service: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter(settings, service))
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
+    sys.excepthook = _log_end
     for noisy in ("httpx", "httpcore", "uvicorn.access"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _log_end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """What a process ends with: a line like all others, for the operator where the error has something to say."""
+    if isinstance(error, UnsiloError):
+        logging.getLogger(__name__).critical("ends: %s", " | ".join(filter(None, (error.operator, error.developer))))
+    else:
+        logging.getLogger(__name__).critical("ends by a fault of the hub's own", exc_info=(kind, error, trace))
 
 
 def formatter(settings: HubSettings, service: str) -> logging.Formatter:

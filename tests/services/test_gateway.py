@@ -563,6 +563,14 @@ def test_endless_words_beside_a_chunk_are_not_listened_to(gateway: Gateway) -> N
                 line.sendall(b"x" * 262_144)
 
 
+def test_requests_that_nobody_waits_for_do_not_fill_the_memory(gateway: Gateway) -> None:
+    before = gateway.memory_bytes
+    with dial(gateway) as line, pytest.raises(ConnectionError):
+        for _ in range(256):
+            line.sendall(b"GET / HTTP/1.1\r\nhost: hub\r\n\r\n" * 4096)
+    assert gateway.memory_bytes - before < 30 * 1024 * 1024
+
+
 def test_a_trailer_proves_nothing(shared_hub: Hub, gateway: Gateway, desk: str) -> None:
     proofs = "".join(f"{name}: {value}\r\n" for name, value in signed("zendesk", b"abc").items()).encode()
     for head, trailers, status in ((proofs, b"", b"202"), (b"", proofs, b"401")):

@@ -8,6 +8,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_BYTES = 64 * 1024
 HEAD_SECONDS = 10.0
+MOST_PIPELINED = 16  # requests behind one that is not answered yet; no vendor's client sends a second one
 _NO_HEADERS: deque[tuple[bytes, bytes]] = deque(maxlen=0)
 
 
@@ -44,6 +45,8 @@ class BoundedHttp(HttpToolsProtocol):
         self._calm_down()
         self._in_head, self._bytes_beside_body = False, 0
         super().on_headers_complete()
+        if len(self.pipeline) > MOST_PIPELINED and not self.transport.is_closing():
+            self.transport.close()  # uvicorn reads on after each answer, however many requests it has not begun with
         self.headers = _NO_HEADERS  # type: ignore[assignment]  # trailers are no headers (RFC 9110 6.5.1): kept nowhere
 
     def on_body(self, body: bytes) -> None:

@@ -12,14 +12,16 @@ import logging
 import shutil
 import struct
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
 from rocksdict import AccessType, BlockBasedOptions, Cache, Options, Rdict, WriteBatch
 from unsilo_schemas.topics import Topic
 
-from ..kafka import Kafka, Message, TopicPartition
+from ..errors import UnsiloError
+from ..kafka import Kafka, KafkaException, Message, TopicPartition
 from ..loop import Outbox, Partition
 from ..metrics import DEDUPLICATION_RESTORED
 
@@ -31,23 +33,44 @@ _WRITE_BUFFER_BYTES = 16 * 1024 * 1024
 _IDS_PER_RECORD = 100_000  # keeps a ledger record below the topic's limit
 
 
+class CacheUnusable(UnsiloError):
+    """The normalizer ends. Nothing is lost: all that the cache holds is on the ledger topic."""
+
+
 class Ledger:
     """The ids of one worker's partitions. Used from the loop's thread only."""
 
     def __init__(self, kafka: Kafka, topic: Topic, folder: Path) -> None:
         self._kafka = kafka
         self._topic = topic
+        self._folder = folder
         self._store = _opened(folder, topic.retention or timedelta.max)
         self._fresh: dict[Partition, list[bytes]] = {}
         self._written: dict[Partition, int] = {}
 
     def close(self) -> None:
         """Closes the cache."""
-        self._store.close()
+        try:
+            self._store.close()
+        except Exception as error:  # it was told already, and what is in it is on the topic too
+            log.warning("the cache in %s could not be closed in order: %s", self._folder, error)
+
+    @contextmanager
+    def _cache(self) -> Iterator[Rdict]:
+        try:
+            yield self._store
+        except KafkaException:
+            raise
+        except Exception as error:  # the library has no kind of its own
+            raise CacheUnusable(
+                f"the cache in {self._folder} cannot be used: make room there, or set UNSILO_DATA to a folder elsewhere",
+                repr(error),
+            ) from error
 
     def known(self, ids: Sequence[bytes]) -> set[bytes]:
         """Those of the ids that were published before."""
-        found: list[bytes | None] = self._store[list(ids)] or []
+        with self._cache() as cache:
+            found: list[bytes | None] = cache[list(ids)] or []
         return {id for id, value in zip(ids, found, strict=True) if value is not None}
 
     def record(self, partition: Partition, ids: Iterable[bytes], outbox: Outbox) -> None:
@@ -73,7 +96,8 @@ class Ledger:
                 batch.put(id, b"")
         for partition, offset in self._written.items():
             batch.put(_checkpoint(partition), struct.pack(">q", offset))
-        self._store.write(batch)
+        with self._cache() as cache:
+            cache.write(batch)
         self.aborted()
 
     def aborted(self) -> None:
@@ -94,6 +118,13 @@ class Ledger:
             starts[number] = min(starts.get(number, 2**62), self._checkpointed(partition))
         if not starts:
             return
+        log_ends = self._kafka.end_offsets(self._from(starts))
+        for number, start in starts.items():
+            if start > (end := log_ends[self._topic.name, number]):
+                log.error(
+                    "%s/%d ends at %d, and was read up to %d: it is read again", self._topic.name, number, end, start
+                )
+                starts[number] = 0
         restored = 0
         ends: dict[Partition, int] = {}
 
@@ -106,13 +137,15 @@ class Ledger:
             batch = WriteBatch(raw_mode=True)
             for start in range(0, len(value), ID_BYTES):
                 batch.put(value[start : start + ID_BYTES], b"")
-            self._store.write(batch)
+            with self._cache() as cache:
+                cache.write(batch)
             restored += len(value) // ID_BYTES
             ends[partition] = int(message.offset() or 0) + 1
 
         self._kafka.read_to_end(self._from(starts), take)
-        for partition, end in ends.items():
-            self._store[_checkpoint(partition)] = struct.pack(">q", end)
+        with self._cache() as cache:
+            for partition, end in ends.items():
+                cache[_checkpoint(partition)] = struct.pack(">q", end)
         DEDUPLICATION_RESTORED.inc(restored)
 
     def _from(self, starts: dict[int, int]) -> list[TopicPartition]:

@@ -1,0 +1,120 @@
+"""What the normalizer remembers: over restarts, and over moves of a partition from worker to worker and back."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from prometheus_client import REGISTRY
+from unsilo_schemas.topics import Topics
+from unsilo_services.kafka import Kafka
+from unsilo_services.loop import Outbox
+from unsilo_services.normalizer.ledger import CacheUnusable, Ledger
+
+from tests.services.running import eventually
+
+pytestmark = pytest.mark.kafka
+
+
+def test_what_another_worker_published_is_known_when_a_partition_comes_back(
+    kafka_bootstrap: str, topic_prefix: str, tmp_path: Path
+) -> None:
+    desk = Ledgers(kafka_bootstrap, topic_prefix, tmp_path)
+    first, second = desk.ledger("first"), desk.ledger("second")
+    desk.publish(first, range(5))
+    second.restore([desk.partition])
+    desk.publish(second, range(5, 10))
+    desk.publish(second, range(10, 15))
+    first.restore([desk.partition])
+    assert first.known(desk.ids(range(20))) == set(desk.ids(range(15)))
+
+
+def test_what_is_known_already_is_not_read_again(kafka_bootstrap: str, topic_prefix: str, tmp_path: Path) -> None:
+    desk = Ledgers(kafka_bootstrap, topic_prefix, tmp_path)
+    first = desk.ledger("first")
+    desk.publish(first, range(5))
+    before = restored()
+    first.restore([desk.partition])
+    assert restored() == before
+
+
+def test_a_ledger_that_was_made_anew_is_read_from_its_beginning(
+    kafka_bootstrap: str, topic_prefix: str, tmp_path: Path
+) -> None:
+    desk = Ledgers(kafka_bootstrap, topic_prefix, tmp_path)
+    first, second = desk.ledger("first"), desk.ledger("second")
+    for number in range(5):
+        desk.publish(first, [number])
+    desk.make_anew()
+    desk.publish(second, [100])
+    first.restore([desk.partition])
+    assert first.known(desk.ids([100])) == set(desk.ids([100]))
+
+
+def test_what_was_not_committed_is_not_remembered(kafka_bootstrap: str, topic_prefix: str, tmp_path: Path) -> None:
+    desk = Ledgers(kafka_bootstrap, topic_prefix, tmp_path)
+    first = desk.ledger("first")
+    desk.publish(first, range(3), commits=False)
+    desk.publish(first, range(3, 5))
+    assert first.known(desk.ids(range(5))) == set(desk.ids(range(3, 5)))
+
+
+def test_a_cache_that_cannot_be_written_says_where_and_what_to_do(
+    kafka_bootstrap: str, topic_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = Ledgers(kafka_bootstrap, topic_prefix, tmp_path)
+    first = desk.ledger("first")
+
+    def full(batch: Any) -> None:
+        raise Exception("IO error: No space left on device")  # the library has no kind of its own
+
+    monkeypatch.setattr(first, "_store", SimpleNamespace(write=full, close=lambda: full(None)))
+    with pytest.raises(CacheUnusable, match=f"{tmp_path}.*make room there, or set UNSILO_DATA"):
+        desk.publish(first, [1])
+    first.close()
+
+
+@dataclass
+class Ledgers:
+    """Ledgers of several workers over one topic, with a raw partition that they have in turn."""
+
+    bootstrap: str
+    prefix: str
+    folder: Path
+
+    def __post_init__(self) -> None:
+        self.kafka = Kafka({"bootstrap.servers": self.bootstrap})
+        self.topic = Topics(self.prefix).ledger()
+        self.partition = (f"{self.prefix}.raw.desk", 0)
+        self.kafka.create([self.topic])
+
+    def ledger(self, worker: str) -> Ledger:
+        return Ledger(self.kafka, self.topic, self.folder / worker)
+
+    def ids(self, numbers: Iterable[int]) -> list[bytes]:
+        return [number.to_bytes(16, "big") for number in numbers]
+
+    def publish(self, ledger: Ledger, numbers: Iterable[int], commits: bool = True) -> None:
+        """As one transaction of its worker."""
+        producer = self.kafka.producer(transactional_id=f"{self.prefix}.{id(ledger)}")
+        producer.init_transactions(10)
+        producer.begin_transaction()
+        ledger.record(self.partition, self.ids(numbers), Outbox(producer, {}))
+        if commits:
+            producer.commit_transaction(10)
+            ledger.committed()
+        else:
+            producer.abort_transaction(10)
+            ledger.aborted()
+
+    def make_anew(self) -> None:
+        for done in self.kafka.admin.delete_topics([self.topic.name]).values():
+            done.result()
+        eventually(lambda: self.topic.name not in self.kafka.admin.list_topics(timeout=5).topics, "it to be gone")
+        self.kafka.create([self.topic])
+
+
+def restored() -> float:
+    return REGISTRY.get_sample_value("unsilo_deduplication_restored_total") or 0.0
