@@ -8,9 +8,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from unsilo_connectors.discovery import connectors
-
-from ..configuration import connection_of, from_environment
 from .stage import Stage
 from .watch import Seen
 
@@ -117,21 +114,24 @@ class Story:
     def _deal_won(self) -> None:
         self._begin("Acme's deal is won (Pipedrive) and celebrated")
         start = len(self._stage.watch.seen)
-        self._stage.deliver("deals", _deal_won("Acme: forty printers"))
+        body = _deal_won("Acme: forty printers")
+        self._stage.post("deals", body, self._stage.signed("deals", body))
         self._hops(start, "deals", "crm.opportunity.won", "chat", "Acme: forty printers")
         self._came_true("#wins celebrates", lambda: self._said("Acme: forty printers"))
 
     def _joiner(self) -> None:
         self._begin("A joiner (BambooHR, field-based body) is welcomed")
         start = len(self._stage.watch.seen)
-        self._stage.deliver("people", _joiner("Noor", "Haddad"))
+        body = _joiner("Noor", "Haddad")
+        self._stage.post("people", body, self._stage.signed("people", body))
         self._hops(start, "people", "hr.employee.created", "chat", "Noor")
         self._came_true("#general welcomes her", lambda: self._said("Noor Haddad"))
 
     def _tampered(self) -> None:
         self._begin("A request that was tampered with is refused")
         start = len(self._stage.watch.seen)
-        answer = self._stage.deliver("people", _joiner("Mallory", "Nobody"), tampered=True)
+        body = _joiner("Mallory", "Nobody")
+        answer = self._stage.post("people", body + b" ", self._stage.signed("people", body))
         self._lines.hop(time.monotonic(), "gateway", f"answers {answer.status_code}", "and stores nothing")
         self.told.refused += answer.status_code == 401
         seen = self._stage.watch.wait(lambda one: one.layer == "audit" and "rejected" in one.type, _SECONDS, start)
@@ -142,12 +142,10 @@ class Story:
     def _redelivery(self) -> None:
         self._begin("A delivery that the vendor sends twice happens once")
         body = _deal_won("Acme: toner for a year")
-        section = self._stage.configuration.connections["deals"]
-        settings = connection_of(section, from_environment).settings
-        headers = connectors()[section.connector].sign(body, settings, datetime.now(UTC))
+        headers = self._stage.signed("deals", body)
         start = len(self._stage.watch.seen)
         for number in range(2):
-            answer = self._stage.resend("deals", body, headers)
+            answer = self._stage.post("deals", body, headers)
             self._lines.hop(time.monotonic(), "gateway", f"delivery {number + 1}", f"answers {answer.status_code}")
         self._repeats += 1
         self._hops(start, "deals", "crm.opportunity.won", "chat", "Acme: toner for a year", raw=False)
