@@ -1,6 +1,7 @@
 """The story, act by act: what somebody does, each hop as it is seen, and whether what should come true did."""
 
 import json
+import re
 import time
 import uuid
 from collections.abc import Callable
@@ -8,12 +9,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from .doubles import Double
 from .stage import Stage
 from .watch import Seen
 
 _SECONDS = 20.0
 _LINKED = "unsilo.link.link.asserted.v1"
 _QUIET_SECONDS = 1.5  # so long nothing may come where nothing should
+_KEY = re.compile('"unsilo_key": "([^"]+)"')  # of a command, in the metadata of what is written for it
 
 
 @dataclass(slots=True)
@@ -100,7 +103,7 @@ class Story:
         self._stage.slack.act("reply", channel="support", text=reply, ts=root, user="Ilse Brandt")
         self._hops(start, "chat", "social.reply.published", "helpdesk", reply)
         path = f"/api/v2/tickets/{self._ticket}.json"
-        self._came_true("the comment is on the ticket", lambda: self._commented(path, reply) == 1)
+        self._came_true("the comment is on the ticket", lambda: self._commented(path, reply))
         echo = self._stage.watch.wait(
             lambda seen: seen.layer == "audit" and seen.connection == "helpdesk" and "suppressed" in seen.type,
             _SECONDS,
@@ -110,6 +113,7 @@ class Story:
             self._lines.hop(echo.at, "flows", "echo of it", "known, and left alone")
         self._came_true("its echo starts nothing", lambda: echo is not None)
         self._stays_true("Slack hears nothing of it again", lambda: self._said(reply, whole=True) == 0)
+        self._came_true("and the ticket has it once", lambda: self._commented(path, reply) == 1)
 
     def _deal_won(self) -> None:
         self._begin("Acme's deal is won (Pipedrive) and celebrated")
@@ -155,7 +159,7 @@ class Story:
     def _receiver_dies(self) -> None:
         self._begin("Slack dies; two more tickets come; Slack is back and catches up, in order")
         slack = self._stage.slack
-        self._before = self._arrivals()
+        self._before = self._keys(slack)
         slack.kill()
         self._lines.hop(time.monotonic(), "Slack", "is gone")
         start = len(self._stage.watch.seen)
@@ -264,11 +268,11 @@ class Story:
         calls = self._stage.zendesk.arrived(path)
         return sum(text in json.dumps(call["body"], ensure_ascii=False) for call in calls if call["method"] == "PUT")
 
-    def _arrivals(self) -> list[str]:
-        return [json.dumps(post["metadata"], sort_keys=True) for post in self._posts() if "metadata" in post]
+    def _keys(self, double: Double) -> list[str]:
+        return [key for call in double.arrived("/api/") for key in _KEY.findall(json.dumps(call["body"]))]
 
     def _doubled_arrivals(self) -> int:
-        keys = [*self._before, *self._arrivals()]
+        keys = [*self._before, *self._keys(self._stage.slack), *self._keys(self._stage.zendesk)]
         return len(keys) - len(set(keys))
 
 
