@@ -157,31 +157,24 @@ class Story:
         self._stays_true("and was said once", lambda: self._said("Acme: toner for a year") == 1)
 
     def _receiver_dies(self) -> None:
-        self._begin("Slack dies; two more tickets come; Slack is back and catches up, in order")
-        slack = self._stage.slack
+        self._begin("Slack dies; a ticket and a comment come; Slack is back and catches up, in order")
+        slack, zendesk = self._stage.slack, self._stage.zendesk
         self._before = self._keys(slack)
         slack.kill()
         self._lines.hop(time.monotonic(), "Slack", "is gone")
         start = len(self._stage.watch.seen)
-        subjects = ["Acme: the scanner beeps", "Acme: the fax, too"]
-        for subject in subjects:
-            self._stage.zendesk.act("ticket", subject=subject, body="Please.", user="Dana Ortiz")
-            self._hop(start, "command", "chat", "", "flows", "command", "waits for Slack", subject)
+        subject, body, more = texts = ["Acme: the scanner beeps", "At every page.", "Now it smokes."]
+        zendesk.act("ticket", subject=subject, body=body, user="Dana Ortiz")
+        self._hop(start, "command", "chat", "", "flows", "command", "waits for Slack", subject)
+        zendesk.act("comment", body=more, user="Dana Ortiz")
+        self._hop(start, "event", "helpdesk", "", "normalizer", "ticket.comment.added", "waits for the ticket", more)
         slack.start(f"{self._stage.hub.gateway}/in/chat")
         slack.await_ready()
         self._lines.hop(time.monotonic(), "Slack", "is back")
-        for subject in subjects:
-            self._hop(
-                start,
-                "event",
-                "chat",
-                "unsilo.social.post.published.v1",
-                "delivery",
-                "arrived at chat",
-                subject,
-                subject,
-            )
-        self._came_true("both tickets arrived", lambda: all(self._said(subject) == 1 for subject in subjects))
+        for text in texts:
+            self._hop(start, "event", "chat", "unsilo.social.", "delivery", "arrived at chat", text, text)
+        wanted = [f"*{subject}*", body, more]
+        self._came_true("the ticket, and its thread in order", lambda: [x["text"] for x in self._posts()] == wanted)
 
     def _hops(self, start: int, source: str, kind: str, target: str, text: str, raw: bool = True) -> None:
         """One line for each topic that an event passes."""
@@ -240,7 +233,7 @@ class Story:
         self._lines.came_true(what)
 
     def _fail(self, what: str) -> None:
-        self.told.failed.append(f"{self._title}: {what}")
+        self.told.failed.append(f"{what} ({self._title})")
         self._lines.did_not(what)
 
     def _stays_true(self, what: str, true: Callable[[], bool]) -> None:
