@@ -5,9 +5,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from .broker import leash
 
@@ -29,11 +28,10 @@ class Child:
     started_at: float = 0.0
     restart_at: float = 0.0
     pause: float = _FIRST_PAUSE
-    output: IO[bytes] | None = field(default=None, repr=False)
 
 
 class Supervisor:
-    """Used from the main thread: on Linux the children die with the thread that started them."""
+    """Used from the main thread, as `launch` wants it."""
 
     def __init__(self, logs: Path, say: Callable[[str], None]) -> None:
         self._logs = logs
@@ -71,26 +69,26 @@ class Supervisor:
             except subprocess.TimeoutExpired:
                 child.process.kill()
                 child.process.wait()
-        for child in self._children:
-            if child.output is not None:
-                child.output.close()
         self._children.clear()
 
     def _launch(self, child: Child) -> None:
-        if child.output is None:
-            child.output = child.log.open("ab")
-        command = list(child.command)
-        if sys.platform == "linux":
-            command = [sys.executable, "-I", "-S", str(leash.__file__), str(os.getpid()), *command]
-        child.process = subprocess.Popen(  # noqa: S603  # our own command
-            command,
-            env={**os.environ, **child.environment},
-            stdin=subprocess.DEVNULL,
-            stdout=child.output,
-            stderr=child.output,
-            process_group=0,  # Ctrl-C is for the supervisor, which stops them in order
-        )
+        child.process = launch(child.command, child.log, child.environment)
         child.started_at = time.monotonic()
+
+
+def launch(command: Sequence[str], log: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Starts a process that, on Linux, dies with the thread that started it. Its output is added to the log."""
+    if sys.platform == "linux":
+        command = [sys.executable, "-I", "-S", str(leash.__file__), str(os.getpid()), *command]
+    with log.open("ab") as output:
+        return subprocess.Popen(  # noqa: S603  # our own command
+            command,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            process_group=0,  # Ctrl-C is for whoever started it, who stops all in order
+        )
 
 
 def service_command(service: str) -> list[str]:

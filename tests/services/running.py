@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -52,6 +53,19 @@ def eventually(ask: Callable[[], T | None], what: str = "it", seconds: float = P
             return answer
         assert time.monotonic() < end, f"waited {seconds:.0f} s in vain for {what}"
         time.sleep(0.02)
+
+
+def wait_for_end(pid: int) -> None:
+    """Returns when the process has ended, whoever its parent is."""
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        ended, _, _ = select.select([handle], [], [], PATIENCE_SECONDS)
+        assert ended, f"process {pid} still runs"
+    finally:
+        os.close(handle)
 
 
 def section(id: str, connector: str, **changed: Any) -> ConnectionSection:

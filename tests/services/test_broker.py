@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import queue
-import select
 import shutil
 import signal
 import socket
@@ -25,6 +24,8 @@ from unsilo_services.broker import failure, jars, local
 from unsilo_services.broker.failure import BrokerUnavailable, explain
 from unsilo_services.broker.local import LocalKafka
 from unsilo_services.broker.probe import cluster_at
+
+from tests.services.running import wait_for_end
 
 PATIENCE_SECONDS = 60
 
@@ -69,19 +70,6 @@ def place(process: subprocess.Popen[str]) -> dict[str, str | int]:
     assert line, process.stderr and process.stderr.read()
     answer: dict[str, str | int] = json.loads(line)
     return answer
-
-
-def wait_for_end(pid: int) -> None:
-    """Returns when the process has ended, whoever its parent is."""
-    try:
-        handle = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        ended, _, _ = select.select([handle], [], [], PATIENCE_SECONDS)
-        assert ended, f"process {pid} still runs"
-    finally:
-        os.close(handle)
 
 
 @pytest.mark.kafka

@@ -1,8 +1,5 @@
 """The doubles of Slack's and Zendesk's API: started, told to act, asked what arrived, killed and started again."""
 
-import os
-import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,8 +9,10 @@ from typing import Any
 
 import httpx
 
+from ..broker.local import free_ports
 from ..errors import UnsiloError
 from ..settings import LOCAL
+from ..supervisor import launch
 
 _SECRET_VARIABLE = "UNSILO_STORY_SECRET"  # noqa: S105  # a variable's name
 _START_SECONDS = 30.0
@@ -31,7 +30,7 @@ class Double:
         self._secret = secret
         self._log = log
         self._options = list(options)
-        self._port = _free_port()
+        (self._port,) = free_ports(1)
         self._process: subprocess.Popen[bytes] | None = None
         self.url = f"http://{LOCAL}:{self._port}"
         self._http = httpx.Client(base_url=self.url, timeout=30)
@@ -39,15 +38,8 @@ class Double:
     def start(self, hub: str) -> None:
         """Starts it; `hub` is where it sends its webhooks. Returns at once: `await_ready` waits."""
         command = [sys.executable, "-m", "unsilo_services.doubles", self._kind, "--port", str(self._port), "--hub", hub]
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603  # our own command
-                [*command, "--secret-env", _SECRET_VARIABLE, "--token-env", _SECRET_VARIABLE, *self._options],
-                env={**os.environ, _SECRET_VARIABLE: self._secret},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                process_group=0,
-            )
+        command += ["--secret-env", _SECRET_VARIABLE, "--token-env", _SECRET_VARIABLE, *self._options]
+        self._process = launch(command, self._log, {_SECRET_VARIABLE: self._secret})
 
     def await_ready(self) -> None:
         """Returns when it answers; DoubleMissing if that takes too long."""
@@ -78,7 +70,7 @@ class Double:
     def kill(self) -> None:
         """Ends it as a power cut would."""
         if self._process is not None:
-            self._process.send_signal(signal.SIGKILL)
+            self._process.kill()
             self._process.wait()
             self._process = None
 
@@ -88,9 +80,3 @@ class Double:
         if self._process is not None:
             self._process.terminate()
             self._process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOCAL, 0))
-        return int(probe.getsockname()[1])

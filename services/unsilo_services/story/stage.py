@@ -5,18 +5,16 @@ import secrets
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Self
+from typing import Self
 
 import httpx
-from unsilo_connectors.contract import Connection
-from unsilo_connectors.discovery import connectors
 
 from ..config_files import read
 from ..config_topic import changes, entries, publish
-from ..configuration import Configuration, connection_of, from_environment, topics_of
+from ..configuration import Configuration, connection_of, connector_of, from_environment, topics_of
 from ..errors import UnsiloError
 from ..follow import await_followed, unknown_accounts
 from ..local_hub import HubNotReady, LocalHub
@@ -39,56 +37,38 @@ class Stage:
     def __init__(self, lines: Lines) -> None:
         self.lines = lines
         self.data = HubSettings().data.absolute() / "story"
-        self._lock: IO[str] | None = None
 
     def __enter__(self) -> Self:
-        self._claim()
-        try:
-            self._set_up()
-        except BaseException:
-            self.__exit__(None, None, None)
-            raise
+        with ExitStack() as begun:
+            self._claim(begun)
+            self._set_up(begun)
+            self._ends = begun.pop_all()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if hasattr(self, "watch"):
-            self.watch.stop()
-        if hasattr(self, "hub"):
-            self.hub.stop()
-        note_addresses(HubSettings(), {})
-        for double in (getattr(self, name, None) for name in ("slack", "zendesk")):
-            if double is not None:
-                double.stop()
+    def __exit__(self, *error: object) -> None:
+        self._ends.close()
 
-    def deliver(self, connection: str, body: bytes, *, tampered: bool = False) -> httpx.Response:
-        """Posts a body to the front door, signed as the vendor would; tampered with after it was signed, if wanted."""
+    def signed(self, connection: str, body: bytes) -> Mapping[str, str]:
+        """The headers with which the vendor would send a body."""
         section = self.configuration.connections[connection]
-        connector = connectors()[section.connector]
-        signed: Connection[Any] = connection_of(section, from_environment)
-        headers = connector.sign(body, signed.settings, datetime.now(UTC))
-        sent = body.replace(b"urgent", b"UrGent") + b" " if tampered else body
-        return self._http.post(f"/in/{connection}", content=sent, headers=self._with_type(headers))
+        settings = connection_of(section, from_environment).settings
+        return {"content-type": "application/json", **connector_of(section).sign(body, settings, datetime.now(UTC))}
 
-    def resend(self, connection: str, body: bytes, headers: Mapping[str, str]) -> httpx.Response:
-        """Posts a request again as it was."""
-        return self._http.post(f"/in/{connection}", content=body, headers=self._with_type(headers))
+    def post(self, connection: str, body: bytes, headers: Mapping[str, str]) -> httpx.Response:
+        """Posts a body to the front door."""
+        return self._http.post(f"/in/{connection}", content=body, headers=headers)
 
-    def _with_type(self, headers: Mapping[str, str]) -> dict[str, str]:
-        return {"content-type": "application/json", **headers}
-
-    def _claim(self) -> None:
+    def _claim(self, begun: ExitStack) -> None:
         self.data.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = (self.data.parent / "story.lock").open("w")
+        lock = begun.enter_context((self.data.parent / "story.lock").open("w"))
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise AlreadyTold(f"a story is being told in {self.data.parent} already: stop it first") from None
         shutil.rmtree(self.data, ignore_errors=True)
         self.data.mkdir()
 
-    def _set_up(self) -> None:
+    def _set_up(self, begun: ExitStack) -> None:
         secret = secrets.token_hex(16)
         secret_file = self.data / "secret"
         secret_file.touch(mode=0o600)
@@ -98,6 +78,10 @@ class Stage:
         channels = [option for name in _CHANNELS for option in ("--channel", name)]
         self.slack = Double("slack", secret, self.data / "slack.log", channels)
         self.zendesk = Double("zendesk", secret, self.data / "zendesk.log", ["--email", "hub@example.org"])
+        for double in (self.zendesk, self.slack):
+            begun.callback(double.stop)
+        begun.callback(note_addresses, HubSettings(), {})
+        begun.callback(self.hub.stop)
         self.slack.start(f"{self.hub.gateway}/in/chat")  # first: delivery asks them who the hub is there
         self.zendesk.start(f"{self.hub.gateway}/in/helpdesk")
         kafka = self.hub.start_kafka()
@@ -110,9 +94,10 @@ class Stage:
         watched = [topic.name for topic in layers if ".ledger." not in topic.name and ".config" not in topic.name]
         self.watch = Watch(kafka, watched, settings.topic_prefix)
         self.watch.start()
+        begun.callback(self.watch.stop)
         self.hub.await_ready()
         note_addresses(HubSettings(), {"gateway": self.hub.gateway, "bootstrap": kafka.bootstrap})
-        self._http = httpx.Client(base_url=self.hub.gateway, timeout=30)
+        self._http = begun.enter_context(httpx.Client(base_url=self.hub.gateway, timeout=30))
         self._await_followed()
 
     def _configure(self) -> Configuration:
