@@ -407,7 +407,7 @@ def test_a_body_that_cannot_be_split_is_stored_whole(
     shared_hub: Hub, gateway: Gateway, request: pytest.FixtureRequest
 ) -> None:
     people = connect(shared_hub, gateway, request, "bamboohr")
-    bodies = [b'{"employees": 7}', b'{"employees": []}', b'{"employees": [']
+    bodies = [b'{"employees":7}', b'{"employees":[]}', b'{"employees": [']
     for body in bodies:
         assert gateway.post(people, body, signed("bamboohr", body)).status_code == 202
     records = shared_hub.raw(people)

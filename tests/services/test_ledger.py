@@ -71,7 +71,7 @@ def test_a_cache_that_cannot_be_written_says_where_and_what_to_do(
         raise Exception("IO error: No space left on device")  # the library has no kind of its own
 
     monkeypatch.setattr(first, "_store", SimpleNamespace(write=full, close=lambda: full(None)))
-    with pytest.raises(CacheUnusable, match=f"{tmp_path}.*make room there, or set UNSILO_DATA"):
+    with pytest.raises(CacheUnusable, match=f"{tmp_path}.*make room there, or have UNSILO_DATA"):
         desk.publish(first, [1])
     first.close()
 

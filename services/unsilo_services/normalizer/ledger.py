@@ -63,7 +63,7 @@ class Ledger:
             raise
         except Exception as error:  # the library has no kind of its own
             raise CacheUnusable(
-                f"the cache in {self._folder} cannot be used: make room there, or set UNSILO_DATA to a folder elsewhere",
+                f"the cache in {self._folder} cannot be used: make room there, or have UNSILO_DATA name another",
                 repr(error),
             ) from error
 
