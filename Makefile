@@ -44,7 +44,7 @@ format: setup ## Format the code and mend what ruff can mend
 	$(BIN)/ruff check --fix
 
 .PHONY: bench
-bench: setup ## Measure normalizer, gateway and latency against their floors (ARGS="--only gateway"); 5 minutes
+bench: setup ## Measure normalizer, gateway and latency against their floors (ARGS="--only gateway"); 8 minutes
 	@$(BIN)/python tests/bench $(ARGS)
 
 .PHONY: connector

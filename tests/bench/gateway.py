@@ -13,18 +13,19 @@ from load import flat_out, percentile, requests
 from processes import cpu_seconds, peak_mebibytes, wait_for
 
 _CONNECTIONS = 64
+_WARM_UP = 5_000
 
 
 def measure(hub: Hub, count: int) -> dict[str, Any]:
-    """Starts one gateway and sends so many deliveries of Zendesk's, after a tenth as many to warm up."""
+    """Starts one gateway and sends so many deliveries of Zendesk's, after some to warm up."""
     port = free_port()
     gateway = hub.start("gateway", UNSILO_GATEWAY_PORT=str(port))
     try:
         wait_for("the gateway", lambda: ready(port), 60)
-        prepared = requests(hub, deliveries(count + count // 10, only="helpdesk"))
-        flat_out(port, prepared[: count // 10], _CONNECTIONS)
+        waiting = requests(hub, deliveries(count + _WARM_UP, only="helpdesk"))
+        flat_out(port, waiting, _WARM_UP, _CONNECTIONS)
         cpu = cpu_seconds(gateway.pid)
-        answers = flat_out(port, prepared[count // 10 :], _CONNECTIONS)
+        answers = flat_out(port, waiting, count, _CONNECTIONS)
         spent, memory = cpu_seconds(gateway.pid) - cpu, peak_mebibytes(gateway.pid)
     finally:
         gateway.stop()

@@ -28,8 +28,10 @@ def measure(hub: Hub, seconds: int) -> dict[str, Any]:
     port = free_port()
     services = [hub.start("gateway", UNSILO_GATEWAY_PORT=str(port)), hub.start("normalizer")]
     count = _PER_SECOND * seconds
-    bodies = list(deliveries(count, only="helpdesk"))
-    numbers = {event_id("helpdesk", json.loads(delivery.body)["id"]): number for number, delivery in enumerate(bodies)}
+    numbers = {
+        event_id("helpdesk", json.loads(delivery.body)["id"]): number
+        for number, delivery in enumerate(deliveries(count, only="helpdesk"))
+    }
     sent_at, seen_at = [0.0] * count, multiprocessing.Array("d", count, lock=False)
     listening = multiprocessing.Event()
     reader = multiprocessing.Process(target=_read, args=(hub, numbers, seen_at, listening, seconds + 60))
@@ -39,7 +41,8 @@ def measure(hub: Hub, seconds: int) -> dict[str, Any]:
         wait_for("the normalizer", lambda: any(hub.kafka.members(group)), 60)
         reader.start()
         listening.wait(30)
-        lost = asyncio.run(steady(port, requests(hub, iter(bodies)), _PER_SECOND, sent_at, _CONNECTIONS))
+        waiting = requests(hub, deliveries(count, only="helpdesk"))
+        lost = asyncio.run(steady(port, waiting, _PER_SECOND, sent_at, _CONNECTIONS))
         reader.join(30)
     finally:
         reader.kill()

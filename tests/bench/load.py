@@ -5,11 +5,14 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 from deliveries import Delivery
 from hub import Hub
 from unsilo_services.configuration import connection_of, connector_of, from_environment
+
+_SLICE = 100_000
 
 
 @dataclass(slots=True)
@@ -21,13 +24,12 @@ class Answers:
     seconds: float = 0.0
 
 
-def requests(hub: Hub, deliveries: Iterator[Delivery]) -> list[bytes]:
-    """Whole HTTP/1.1 requests, signed now: they are good for five minutes."""
+def requests(hub: Hub, deliveries: Iterator[Delivery]) -> Iterator[bytes]:
+    """Whole HTTP/1.1 requests, each signed when it is asked for: it is good for five minutes."""
     connections = {
         name: (connector_of(section), connection_of(section, from_environment))
         for name, section in hub.configuration.connections.items()
     }
-    found = []
     for delivery in deliveries:
         connector, connection = connections[delivery.connection]
         headers = {
@@ -37,21 +39,26 @@ def requests(hub: Hub, deliveries: Iterator[Delivery]) -> list[bytes]:
             **connector.sign(delivery.body, connection.settings, datetime.now(UTC)),
         }
         head = f"POST /in/{delivery.connection} HTTP/1.1\r\n" + "".join(f"{k}: {v}\r\n" for k, v in headers.items())
-        found.append(head.encode() + b"\r\n" + delivery.body)
-    return found
+        yield head.encode() + b"\r\n" + delivery.body
 
 
-def flat_out(port: int, prepared: Sequence[bytes], connections: int) -> Answers:
-    """Sends everything, each connection its next request as soon as the last is answered."""
-    return asyncio.run(_flat_out(port, prepared, connections))
+def flat_out(port: int, waiting: Iterator[bytes], count: int, connections: int) -> Answers:
+    """Sends so many, each connection its next request as soon as the last is answered.
+
+    They are prepared a slice at a time, which is not counted: signed all at once, the last would be too old.
+    """
+    answers = Answers()
+    while prepared := list(islice(waiting, min(_SLICE, count))):
+        count -= len(prepared)
+        asyncio.run(_flat_out(port, prepared, connections, answers))
+    return answers
 
 
-async def _flat_out(port: int, prepared: Sequence[bytes], connections: int) -> Answers:
-    answers, work = Answers(), iter(prepared)
+async def _flat_out(port: int, prepared: Sequence[bytes], connections: int, answers: Answers) -> None:
+    work = iter(prepared)
     began = time.perf_counter()
     await asyncio.gather(*(_connection(port, work, answers) for _ in range(connections)))
-    answers.seconds = time.perf_counter() - began
-    return answers
+    answers.seconds += time.perf_counter() - began
 
 
 async def _connection(port: int, work: Iterator[bytes], answers: Answers) -> None:
@@ -74,19 +81,20 @@ async def _answer(reader: asyncio.StreamReader, sent: float, answers: Answers) -
         answers.others += 1
 
 
-async def steady(port: int, prepared: Sequence[bytes], per_second: int, sent_at: list[float], connections: int) -> int:
+async def steady(port: int, waiting: Iterator[bytes], per_second: int, sent_at: list[float], connections: int) -> int:
     """Sends one request after the other at a steady rate, noting when each was due; how many were not stored."""
     answers = Answers()
     free: asyncio.Queue[Any] = asyncio.Queue()
     for _ in range(connections):
         free.put_nowait(await asyncio.open_connection("127.0.0.1", port))
     began = time.time() + 0.2
-    tasks = []
-    for number, request in enumerate(prepared):
+    tasks: set[asyncio.Task[None]] = set()
+    for number, request in enumerate(waiting):
         due = began + number / per_second
         await asyncio.sleep(max(0.0, due - time.time()))
         sent_at[number] = due
-        tasks.append(asyncio.create_task(_one(free, request, answers)))
+        tasks.add(task := asyncio.create_task(_one(free, request, answers)))
+        task.add_done_callback(tasks.discard)
     await asyncio.gather(*tasks)
     return answers.others
 
