@@ -232,6 +232,13 @@ def test_a_request_of_several_employees_becomes_a_record_for_each() -> None:
         connector.decode(Raw(raws[0].connection, raws[0].headers, SAMPLES["fields_two_employees"].body, NOW))
 
 
+def test_the_same_body_sent_at_two_times_is_two_deliveries() -> None:
+    [raw] = stored(connector, request(json.dumps(employee({"City": "Lugano"}, ["City"])).encode()))
+    later = raw._replace(headers={**raw.headers, "x-bamboohr-timestamp": "1772442301"})
+    first, again, second = (connector.delivery_key(connector.decode(each), each) for each in (raw, raw, later))
+    assert first == again != second
+
+
 def test_keeps_all_that_a_body_of_one_employee_says() -> None:
     for name in ("fields_without_action", "event_updated", "fields_created"):
         request_of = SAMPLES[name].request(connector)

@@ -102,9 +102,14 @@ PAIR = Ed25519PrivateKey.from_private_bytes(hashlib.sha256(b"a pair that protect
 PUBLIC = "whpk_" + base64.b64encode(PAIR.public_key().public_bytes_raw()).decode()
 
 
-def with_key(content: bytes = b"msg_1.%d." % NOW.timestamp() + BODY, secret: str = PUBLIC, before: str = "") -> None:
+def with_key(
+    content: bytes = b"msg_1.%d." % NOW.timestamp() + BODY,
+    secret: str = PUBLIC,
+    before: str = "",
+    version: str = "v1a,",
+) -> None:
     """Takes in what is signed with the private key."""
-    entry = "v1a," + base64.b64encode(PAIR.sign(content)).decode()
+    entry = version + base64.b64encode(PAIR.sign(content)).decode()
     connector.verify(request(signed() | {"webhook-signature": before + entry}, Resolved(secret)))
 
 
@@ -123,6 +128,7 @@ def test_trusts_who_holds_the_private_key_of_a_public_one() -> None:
         {"secret": "whpk_"},
         {"secret": SECRET},
         {"before": "v1a,AAAA " * 8},
+        {"version": "v1,"},
     ],
 )
 def test_refuses_what_another_key_signed_or_another_message(changed: dict[str, Any]) -> None:

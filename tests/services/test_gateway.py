@@ -95,6 +95,7 @@ def test_stores_a_genuine_delivery_before_it_answers(shared_hub: Hub, gateway: G
         TICKET.body,
         more={"x-zendesk-webhook-invocation-id": "I1", "traceparent": trace, "tracestate": "a=b"},
     )
+    headers |= {"x-forwarded-for": "203.0.113.9", "x-forwarded-proto": "https"}
     before = datetime.now(UTC) - timedelta(seconds=1)
     answer = gateway.post(desk, TICKET.body, headers)
     assert (answer.status_code, answer.content) == (202, b"")
@@ -107,6 +108,7 @@ def test_stores_a_genuine_delivery_before_it_answers(shared_hub: Hub, gateway: G
     assert said["hub_delivery"] == said["http_x-zendesk-webhook-invocation-id"] == "I1"
     assert (said["traceparent"], said["tracestate"]) == (trace, "a=b")
     assert not {"http_host", "http_content-length", "http_accept-encoding", "http_traceparent"} & said.keys()
+    assert not any(name.startswith("http_x-forwarded-") for name in said), "whose address it is, is nobody's business"
     assert before <= datetime.fromtimestamp(record.timestamp()[1] / 1000, UTC) <= datetime.now(UTC)
     assert gateway.count(desk, "stored") == 1
 
