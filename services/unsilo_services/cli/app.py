@@ -11,7 +11,7 @@ from .dead import dead_app
 from .doctor import doctor
 from .events import send, tail
 from .faults import told
-from .output import errors
+from .output import tell, write
 from .status import status
 from .story import story
 from .trace import trace
@@ -39,7 +39,7 @@ def main() -> None:
         sentence = told(error)
         if sentence is None:
             raise
-        errors.print(sentence, style="red", markup=False)
+        tell(sentence, "red")
         sys.exit(1)
 
 
