@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -500,6 +501,24 @@ def test_a_line_ends_between_words_and_never_within_a_command() -> None:
         "unsilo.event.crm.opportunity.v1",
         "is gone",
     ]
+
+
+@pytest.mark.kafka
+def test_tail_tells_in_order_of_time_over_all_partitions(hub: Hub, unsilo: Unsilo) -> None:
+    producer = hub.kafka.producer()
+    now = int(time.time() * 1000)
+    topics = hub.event_topics()[:3]
+    for number in reversed(range(12)):  # the newest partition first
+        for event in (number, number + 12):
+            headers = {"ce_specversion": "1.0", "ce_id": f"{event}", "ce_source": "/x", "ce_type": "x"}
+            producer.produce(
+                topics[number % 3], b"{}", partition=number // 3, timestamp=now - 1000 + event,
+                headers=[(name, text.encode()) for name, text in headers.items()],
+            )  # fmt: skip
+    assert producer.flush(30) == 0
+    told = [int(event["id"]) for event in tailed(unsilo, hub)]
+    assert told == sorted(told)
+    assert len(told) == 24
 
 
 @pytest.mark.kafka
