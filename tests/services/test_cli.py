@@ -409,6 +409,14 @@ def up(folder: Path, port: int) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=os.environ | more, cwd=folder, capture_output=True, text=True, timeout=60)
 
 
+def test_says_at_once_and_once_that_it_stops() -> None:
+    code = (
+        "import os; from unsilo_services.cli.up import Interrupt; Interrupt(); [os.kill(os.getpid(), 2) for _ in '12']"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (ran.returncode, ran.stderr) == (0, "stopping ...\n")
+
+
 def test_up_says_before_all_else_that_its_port_is_taken_and_what_to_set(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]

@@ -103,4 +103,6 @@ class Interrupt:
             signal.signal(number, self._ask)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
+        if not self.asked:  # past the stream, which may be in the middle of something
+            os.write(2, b"\rstopping ...\n" if os.isatty(2) else b"stopping ...\n")
         self.asked = True
