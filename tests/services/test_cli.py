@@ -417,6 +417,10 @@ def test_says_at_once_and_once_that_it_stops() -> None:
     assert (ran.returncode, ran.stderr) == (0, "stopping ...\n")
 
 
+def test_says_its_version(unsilo: Unsilo) -> None:
+    assert re.fullmatch(r"unsilo \d+\.\d+\.\d+\n", unsilo(None, "--version").out)
+
+
 def test_up_says_before_all_else_that_its_port_is_taken_and_what_to_set(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]

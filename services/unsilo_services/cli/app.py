@@ -1,6 +1,8 @@
 """The `unsilo` command."""
 
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -23,6 +25,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="An event-driven integration hub: what happens in one system is known in all of them.",
 )
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        write(f"unsilo {version('unsilo-services')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Say which version this is.", is_eager=True, callback=_say_version)
+    ] = False,
+) -> None:
+    pass
+
+
 for command in (up, run, broker, story, check, apply, send, tail, trace, status, doctor, topics):
     app.command()(command)
 app.add_typer(dead_app, name="dead")

@@ -48,7 +48,10 @@ def check(files: Files = [DEFAULT_FILE], as_json: AsJson = False) -> None:  # no
 
 def apply(
     files: Files = [DEFAULT_FILE],  # noqa: B006  # typer's way to a default
-    prune: Annotated[bool, typer.Option("--prune", help="Remove what no file declares any more.")] = False,
+    prune: Annotated[
+        bool,
+        typer.Option("--prune", help="Remove what no file declares any more, and `accounts/ID` with it."),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change, and change nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
