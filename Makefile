@@ -20,14 +20,14 @@ help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
-setup: .venv/.synced ## Install what uv.lock names into .venv; every other verb does so when it has to
+setup: .venv/.synced ## Install what uv.lock names into .venv; other verbs do if need be
 
 .PHONY: run
-run: setup ## Run a whole hub and a story that crosses it, then keep it running (ONCE=1: exit after the story)
+run: setup ## Run a whole hub and a story that crosses it (ONCE=1: then exit)
 	@$(BIN)/unsilo story $(if $(ONCE),--once)
 
 .PHONY: test
-test: setup ## Run the tests, on a real Kafka (ARGS="-m 'not kafka'" for those that need none)
+test: setup ## Run the tests (ARGS="-m 'not kafka'" for those without a Kafka)
 	@$(BIN)/pytest -n 2 $(ARGS)
 
 .PHONY: check
@@ -44,7 +44,7 @@ format: setup ## Format the code and mend what ruff can mend
 	$(BIN)/ruff check --fix
 
 .PHONY: bench
-bench: setup ## Measure normalizer, gateway and latency against their floors (ARGS="--only gateway"); 8 minutes
+bench: setup ## Measure against floors, 8 minutes (ARGS="--only gateway")
 	@$(BIN)/python tests/bench $(ARGS)
 
 .PHONY: connector
@@ -52,7 +52,7 @@ connector: setup ## Start a new connector that works: make connector NAME=acme
 	@$(BIN)/unsilo connectors new $(or $(NAME),$(error Name it: make connector NAME=acme))
 
 .PHONY: clean
-clean: ## Delete the environment and all caches; the hub's data in .unsilo stays
+clean: ## Delete environment and caches; the hub's data in .unsilo stays
 	rm -rf .venv .tools .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist
 	find schemas connectors services tests -name __pycache__ -prune -exec rm -rf {} +
 

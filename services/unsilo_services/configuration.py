@@ -127,6 +127,11 @@ def whole_name(type: str) -> str:
     return type if type.startswith("unsilo.") else f"unsilo.{type}.v1"
 
 
+def short_name(type: str) -> str:
+    """An event type as people shorten it."""
+    return type.removeprefix("unsilo.").removesuffix(".v1")
+
+
 def connector_of(section: ConnectionSection) -> Connector[Any, Any]:
     """The connector that a connection uses."""
     return connectors()[section.connector]

@@ -44,8 +44,9 @@ class LocalHub:
 
     @property
     def logs(self) -> Path:
-        """Where each process's log is, by name."""
-        return self.settings.data / "logs"
+        """Where each process's log is, by name; seen from the working folder, where it is in there."""
+        folder, here = self.settings.data / "logs", Path.cwd()
+        return folder.relative_to(here) if folder.is_relative_to(here) else folder
 
     def start_kafka(self) -> Kafka:
         """Starts the local Kafka, or finds the one that is named, and creates the topics. Returns the way to it.

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 from unsilo_connectors.discovery import connectors
 from unsilo_schemas.catalogue import EVENT_TYPES
+from unsilo_services.cli.output import wrapped
 from unsilo_services.config_topic import from_entries, load, publish_accounts
 from unsilo_services.health import is_ready
 from unsilo_services.kafka import TopicPartition
@@ -226,7 +228,7 @@ def test_a_topic_that_is_not_as_it_should_be_is_named(hub: Hub, unsilo: Unsilo, 
     assert "partitions is 1" in rows[name]["differs"]
     assert not rows[hub.topics.raw("chat").name]["differs"]
     assert rows.keys() >= {topic.name for topic in hub.topics.fixed()}
-    assert len(unsilo(hub, "topics").out.splitlines()) == len(rows)
+    assert len(unsilo(hub, "topics").out.splitlines()) == 1 + len(rows)
 
 
 @pytest.mark.kafka
@@ -242,7 +244,7 @@ def test_connections_are_listed_with_their_address_and_whether_they_are_open(
     assert rows["helpdesk"]["state"] == "open"
     assert "NOT_SET" in rows["chat"]["state"]
     lines = unsilo(hub, "connections", "list").out.splitlines()
-    assert [line.split("\t")[0] for line in lines] == ["chat", "helpdesk"]
+    assert [line.split("\t")[0] for line in lines] == ["id", "chat", "helpdesk"]
     shown = unsilo(hub, "connections", "show", "helpdesk", "--json").json()
     assert shown["url"] == "https://hub.example.org/in/helpdesk"
     assert shown["when_we_fail"] == connectors()["zendesk"].sender.on_failure
@@ -254,7 +256,7 @@ def test_connections_are_listed_with_their_address_and_whether_they_are_open(
 def test_connectors_are_listed_and_shown(unsilo: Unsilo) -> None:
     listed = unsilo(None, "connectors", "list", "--json").json()
     assert {row["name"] for row in listed} == set(connectors())
-    assert len(unsilo(None, "connectors", "list").out.splitlines()) == len(listed)
+    assert len(unsilo(None, "connectors", "list").out.splitlines()) == 1 + len(listed)
     for name in connectors():
         assert unsilo(None, "connectors", "show", name, "--json").json()["name"] == name
         assert connectors()[name].title in unsilo(None, "connectors", "show", name).out
@@ -299,8 +301,9 @@ def test_send_and_tail_go_through_the_running_hub(hub: Hub, unsilo: Unsilo, file
     ]
     assert tailed(unsilo, hub, "--connection", "chat") == []
     lines = unsilo(hub, "tail", "--once", "--since", "1h").out.splitlines()
-    assert len(lines) == 2
-    assert all("helpdesk" in line and len(line) <= 110 for line in lines)
+    assert lines[0] == "at\tconnection\ttype\ttext"
+    assert [line.split("\t")[1] for line in lines[1:]] == ["helpdesk"] * 2
+    assert all(line.split("\t")[3] for line in lines[1:])
     assert unsilo(hub, "tail", "--once").out == ""
 
 
@@ -335,6 +338,7 @@ def test_send_says_what_stands_in_its_way(hub: Hub, unsilo: Unsilo, file: Path) 
     nothing = unsilo(hub, "send", "helpdesk", "no-such-sample")
     assert nothing.code == 1
     assert "neither a file nor" in nothing.err
+    assert "near it are ticket_created" in unsilo(hub, "send", "helpdesk", "ticket_creatd").err
     refused = hub.start_gateway(SECRET="another")
     ran = unsilo(hub, "send", "helpdesk", "ticket_created", "--gateway", refused.url)
     assert ran.code == 1
@@ -405,6 +409,18 @@ def up(folder: Path, port: int) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=os.environ | more, cwd=folder, capture_output=True, text=True, timeout=60)
 
 
+def test_says_at_once_and_once_that_it_stops() -> None:
+    code = (
+        "import os; from unsilo_services.cli.up import Interrupt; Interrupt(); [os.kill(os.getpid(), 2) for _ in '12']"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (ran.returncode, ran.stderr) == (0, "stopping ...\n")
+
+
+def test_says_its_version(unsilo: Unsilo) -> None:
+    assert re.fullmatch(r"unsilo \d+\.\d+\.\d+\n", unsilo(None, "--version").out)
+
+
 def test_up_says_before_all_else_that_its_port_is_taken_and_what_to_set(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
@@ -446,12 +462,11 @@ def test_another_program_is_not_taken_for_the_gateway(tmp_path: Path, monkeypatc
     assert (mistaken, ours) == (False, True)
 
 
-@pytest.mark.kafka
-def test_a_terminal_gets_a_table_and_a_pipe_gets_tabs(hub: Hub, file: Path) -> None:
-    hub.connect(section("helpdesk", "zendesk"))
-    command = [sys.executable, "-m", "unsilo_services.cli.app", "connections", "list"]
+def on_a_terminal(command: list[str], hub: Hub, columns: int) -> str:
+    """What a command says there, without its colours."""
     main_end, other_end = pty.openpty()
-    with subprocess.Popen(command, env={**hub.environment, "COLUMNS": "200"}, stdout=other_end) as process:
+    environment = {**hub.environment, "COLUMNS": str(columns)}
+    with subprocess.Popen(command, env=environment, stdout=other_end, stderr=other_end) as process:
         os.close(other_end)
         said = b""
         try:
@@ -461,7 +476,88 @@ def test_a_terminal_gets_a_table_and_a_pipe_gets_tabs(hub: Hub, file: Path) -> N
             pass
         assert process.wait(60) == 0
     os.close(main_end)
-    assert b"connector" in said
-    assert b"\t" not in said
+    return re.sub(r"\x1b\[[0-9;]*m|\r", "", said.decode())
+
+
+@pytest.mark.kafka
+def test_nothing_that_is_there_to_be_copied_is_folded_on_a_narrow_terminal(hub: Hub) -> None:
+    ids = ["desk-of-the-north-and-the-south", "desk-2"]
+    shut = {"signing_secret": {"env": "NOT_SET_ANYWHERE"}}
+    hub.connect(*(section(name, "zendesk", settings=shut) for name in ids))
+    raw = hub.topics.raw(ids[0]).name
+    dead = [("dl_reason", b"source_unmapped"), ("dl_topic", raw.encode()), ("dl_error", 20 * b"a word and ")]
+    producer = hub.kafka.producer()
+    producer.produce(hub.topics.dead("normalizer").name, b"", headers=[*dead])
+    assert producer.flush(30) == 0
+    unsilo = [sys.executable, "-m", "unsilo_services.cli.app"]
+    wanted = {
+        ("connections", "list"): [f"http://localhost:8080/in/{name}" for name in ids],
+        ("dead", "list"): ["normalizer/0/0", "source_unmapped", ids[0]],
+        ("status",): [*ids, "`unsilo run normalizer`", "`unsilo run gateway`"],
+        ("topics",): [raw, hub.topics.command(ids[0]).name],
+    }
+    for words, copied in wanted.items():
+        lines = on_a_terminal([*unsilo, *words], hub, columns=80).splitlines()
+        assert all(any(text in line for line in lines) for text in copied), lines
+        assert max(map(len, lines)) <= 80, lines
+
+
+def test_a_line_ends_between_words_and_never_within_a_command() -> None:
+    assert list(wrapped("no hub: start one with `unsilo up -f x`, or look", 20)) == [
+        "no hub: start one",
+        "with",
+        "`unsilo up -f x`, or",
+        "look",
+    ]
+    assert list(wrapped("unsilo.event.crm.opportunity.v1 is gone", 10)) == [
+        "unsilo.event.crm.opportunity.v1",
+        "is gone",
+    ]
+
+
+@pytest.mark.kafka
+def test_tail_tells_in_order_of_time_over_all_partitions(hub: Hub, unsilo: Unsilo) -> None:
+    producer = hub.kafka.producer()
+    now = int(time.time() * 1000)
+    topics = hub.event_topics()[:3]
+    for number in reversed(range(12)):  # the newest partition first
+        for event in (number, number + 12):
+            headers = {"ce_specversion": "1.0", "ce_id": f"{event}", "ce_source": "/x", "ce_type": "x"}
+            producer.produce(
+                topics[number % 3], b"{}", partition=number // 3, timestamp=now - 1000 + event,
+                headers=[(name, text.encode()) for name, text in headers.items()],
+            )  # fmt: skip
+    assert producer.flush(30) == 0
+    told = [int(event["id"]) for event in tailed(unsilo, hub)]
+    assert told == sorted(told)
+    assert len(told) == 24
+
+
+@pytest.mark.kafka
+def test_tail_is_done_when_nobody_reads_on(hub: Hub) -> None:
+    producer = hub.kafka.producer()
+    headers = [("ce_specversion", b"1.0"), ("ce_id", b"1"), ("ce_source", b"/x"), ("ce_type", b"x" * 1000)]
+    for _ in range(300):  # more than a pipe holds
+        producer.produce(hub.event_topics()[0], b"{}", headers=list(headers))
+    assert producer.flush(30) == 0
+    command = [sys.executable, "-m", "unsilo_services.cli.app", "tail", "--once", "--since", "1h"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=hub.environment, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.readline()
+        process.stdout.close()
+        assert (process.wait(60), process.stderr.read()) == (0, "")
+
+
+@pytest.mark.kafka
+def test_a_terminal_gets_a_table_and_a_pipe_gets_tabs(hub: Hub, file: Path) -> None:
+    hub.connect(section("helpdesk", "zendesk"))
+    command = [sys.executable, "-m", "unsilo_services.cli.app", "connections", "list"]
+    said = on_a_terminal(command, hub, columns=200)
+    assert "connector" in said
+    assert "\t" not in said
     piped = subprocess.run(command, env=hub.environment, capture_output=True, text=True, timeout=60, check=True)
-    assert piped.stdout.split("\t")[:2] == ["helpdesk", "zendesk"]
+    names, row = piped.stdout.splitlines()
+    assert names.split("\t")[:2] == ["id", "connector"]
+    assert row.split("\t")[:2] == ["helpdesk", "zendesk"]

@@ -556,17 +556,17 @@ class TestDoctor:
     @pytest.mark.parametrize(
         ("check", "what", "remedy"),
         [
-            ("topics", "1 topics are missing", "unsilo apply"),
+            ("topics", "1 missing topic, ", "unsilo apply"),
             ("configuration", "flow broken does nothing: when", "unsilo check"),
             ("configuration", "connection desk: environment variable NOT_SET_ANYWHERE is not set", "gateway"),
             ("accounts", "connection chat: the hub does not know its own account", "own_accounts"),
             ("gateway", "no gateway answers at", "unsilo run gateway"),
-            ("gateway", "public_url is http://localhost:8080", "hub.public_url"),
-            ("services", "normalizer: no worker; 1 records wait for it", "unsilo run normalizer"),
-            ("dead letters", "1 dead letters of desk in normalizer: source_unmapped", "unsilo dead redrive"),
+            ("gateway", "vendors cannot reach localhost:8080", "hub.public_url"),
+            ("services", "normalizer: no worker; 1 record waiting", "unsilo run normalizer"),
+            ("dead letters", "1 dead letter of desk in normalizer: source_unmapped", "unsilo dead redrive"),
             ("senders", "connection quiet has never been heard from", "unsilo connections show quiet"),
-            ("senders", "2 deliveries to desk refused: their time is 12 min behind ours", "NTP"),
-            ("senders", "1 deliveries to desk refused: secret_missing", "set its secret"),
+            ("senders", "2 deliveries to desk refused: sent at a time 12 min behind ours", "NTP"),
+            ("senders", "1 delivery to desk refused: secret_missing", "set its secret"),
         ],
     )
     def test_says_what_is_wrong_and_what_to_do(
@@ -576,6 +576,22 @@ class TestDoctor:
         matching = [finding for finding in found if what in finding["what"]]
         assert matching, found
         assert remedy in matching[0]["remedy"]
+
+    def test_does_not_wait_to_hear_from_what_is_written_to(self, ill: Hub, examined: Ran) -> None:
+        said = [finding["what"] for finding in self.findings(examined)["senders"]]
+        assert "connection quiet has never been heard from" in said
+        assert "connection chat has never been heard from" not in said
+
+    def test_tells_of_refusals_of_the_last_hour_unless_told_to_look_back_further(
+        self, hub: Hub, unsilo: Unsilo
+    ) -> None:
+        hub.connect(section("desk", "zendesk"))
+        at = datetime.now(UTC) - timedelta(hours=2)
+        key, value, headers = audit_record(REJECTED, "desk", at, {"reason": "signature_wrong", "status": 401})
+        write(hub, hub.topics.audit().name, value, key or b"", headers, at)
+        for since, told in ((), False), (("--since", "3h"), True):
+            found = self.findings(unsilo(hub, "doctor", "--json", *since))["senders"]
+            assert any("refused" in finding["what"] for finding in found) == told
 
     def test_exits_with_1_where_something_is_wrong(self, examined: Ran) -> None:
         assert examined.code == 1

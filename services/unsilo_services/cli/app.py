@@ -1,6 +1,8 @@
 """The `unsilo` command."""
 
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -11,7 +13,7 @@ from .dead import dead_app
 from .doctor import doctor
 from .events import send, tail
 from .faults import told
-from .output import errors
+from .output import tell, write
 from .status import status
 from .story import story
 from .trace import trace
@@ -23,6 +25,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="An event-driven integration hub: what happens in one system is known in all of them.",
 )
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        write(f"unsilo {version('unsilo-services')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Say which version this is.", is_eager=True, callback=_say_version)
+    ] = False,
+) -> None:
+    pass
+
+
 for command in (up, run, broker, story, check, apply, send, tail, trace, status, doctor, topics):
     app.command()(command)
 app.add_typer(dead_app, name="dead")
@@ -39,7 +58,7 @@ def main() -> None:
         sentence = told(error)
         if sentence is None:
             raise
-        errors.print(sentence, style="red", markup=False)
+        tell(sentence, "red")
         sys.exit(1)
 
 

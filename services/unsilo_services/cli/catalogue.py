@@ -14,6 +14,7 @@ from unsilo_schemas.topics import Topics
 
 from ..configuration import topics_of, whole_name
 from .hub import Hub
+from .moments import lasting
 from .output import AsJson, fail, show_facts, show_json, show_rows
 from .scaffold import new_connector
 
@@ -61,12 +62,12 @@ def topics(as_json: AsJson = False) -> None:
             "topic": topic.name,
             "key": topic.key,
             "partitions": topic.partitions,
-            "kept": topic.cleanup if topic.retention is None else f"{topic.retention.days} d",
+            "kept": topic.cleanup if topic.retention is None else lasting(topic.retention.total_seconds()),
             "differs": "; ".join(drifts.get(topic.name, [])),
         }
         for topic in wanted
     ]
-    show_rows(rows, as_json, "there are no topics")
+    show_rows(rows, as_json, "there are no topics", spare=["partitions", "key"])
 
 
 @schemas_app.command("list")
@@ -116,6 +117,6 @@ def _connector_facts(connector: Connector[Any, Any]) -> dict[str, Any]:
         "writes": sorted(connector.actions),
         "answers_within": f"{sender.deadline.total_seconds():.0f} s",
         "when_we_fail": sender.on_failure,
-        "repeats_dropped_for": str(sender.retry_horizon),
+        "repeats_dropped_for": lasting(sender.retry_horizon.total_seconds()),
         "samples": [sample.name for sample in samples(connector)],
     }

@@ -10,6 +10,7 @@ from typing import Any
 from ..configuration import topics_of
 from ..kafka import REQUEST_SECONDS
 from .examination import Examination, Finding
+from .output import counted
 
 _FEW_BYTES = 2 * 1024**3
 _FEW_PERCENT = 5
@@ -47,7 +48,7 @@ def cluster(examination: Examination) -> Iterator[Finding]:
     if thin:
         yield Finding(
             "look",
-            f"{len(thin)} topics have fewer than {possible} copies, {thin[0]} for one",
+            f"{counted(len(thin), 'topic')} with fewer than {possible} copies, {thin[0]} for one",
             "set UNSILO_REPLICATION_FACTOR for topics to come, and add copies with kafka-reassign-partitions.sh",
         )
 
@@ -79,7 +80,7 @@ def topics(examination: Examination) -> Iterator[Finding]:
     if missing:
         yield Finding(
             "wrong",
-            f"{len(missing)} topics are missing, {missing[0]} for one",
+            f"{counted(len(missing), 'missing topic')}, {missing[0]} for one",
             "`unsilo apply` creates them; services do so when they start",
         )
     there = sorted((drift for drift in drifts if drift.topic not in missing), key=lambda drift: drift.topic)

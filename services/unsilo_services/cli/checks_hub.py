@@ -17,6 +17,7 @@ from .audit_trail import SKEWED
 from .examination import Examination, Finding
 from .letters import REMEDIES
 from .moments import lasting
+from .output import counted
 from .own_accounts import cannot_ask
 
 _LATE_SECONDS = 60.0
@@ -90,7 +91,7 @@ def gateway(examination: Examination) -> Iterator[Finding]:
     url = urlsplit(public)
     remedy = "set hub.public_url in unsilo.yaml to the https address that vendors call, and apply it"
     if _is_private(url.hostname or ""):
-        yield Finding("look", f"public_url is {public}: vendors out there cannot reach it", remedy)
+        yield Finding("look", f"vendors cannot reach {url.netloc}", "set hub.public_url")
     elif url.scheme != "https":
         yield Finding("look", f"public_url is {public}: deliveries travel in the clear", remedy)
     elif not is_ready(public):
@@ -113,7 +114,7 @@ def workers(examination: Examination) -> Iterator[Finding]:
         lag[depth.service] += depth.lag
     for service in examination.services:
         if not service.workers and not service.address:
-            waits = f"; {lag[service.name]} records wait for it" if lag[service.name] else ""
+            waits = f"; {counted(lag[service.name], 'record')} waiting" if lag[service.name] else ""
             yield Finding(
                 "wrong",
                 f"{service.name}: no worker{waits}",
@@ -166,19 +167,19 @@ def letters(examination: Examination) -> Iterator[Finding]:
         mended = REMEDIES.get(reason, "see what it says")  # type: ignore[call-overload]  # a later version's reasons too
         yield Finding(
             "wrong",
-            f"{count} dead letters of {connection or 'no connection'} in {consumer}: {reason}",
+            f"{counted(count, 'dead letter')} of {connection or 'no connection'} in {consumer}: {reason}",
             f"{mended}; then `unsilo dead redrive {chosen}`",
         )
 
 
 def senders(examination: Examination) -> Iterator[Finding]:
-    """Connections never heard from, and deliveries that were refused."""
+    """Connections never heard from, but those that flows write to, and deliveries that were refused."""
     hub = examination.hub
     heard: Counter[str] = Counter()
     places = hub.places(hub.topics.raw(name).name for name in hub.configuration.connections)
     for (topic, _), end in (hub.kafka.end_offsets(places) if places else {}).items():
         heard[topic] += end
-    for name in hub.configuration.connections:
+    for name in sorted(hub.configuration.connections.keys() - hub.configuration.targets):
         if not heard[hub.topics.raw(name).name]:
             yield Finding(
                 "look", f"connection {name} has never been heard from",
@@ -195,19 +196,24 @@ def senders(examination: Examination) -> Iterator[Finding]:
     yield from _skewed(skews)
     for (connection, reason), count in counts.most_common():
         level, remedy = _refused(connection, reason)
-        yield Finding(level, f"{count} deliveries to {connection or 'no connection of ours'} refused: {reason}", remedy)
+        yield Finding(
+            level,
+            f"{counted(count, 'delivery', 'deliveries')} to {connection or 'no connection of ours'} refused: {reason}",
+            remedy,
+        )
 
 
 def _skewed(skews: defaultdict[str, list[float]]) -> Iterator[Finding]:
     for connection, seconds in sorted(skews.items()):
         middle = median(seconds)
+        many = counted(len(seconds), "delivery", "deliveries")
         side = "behind" if middle > 0 else "ahead of"
         remedy = "several senders differ alike: set this machine's clock (NTP)" if len(skews) > 1 else (
             "compare the gateway's clock with NTP; if it is right, the sender's is wrong, or it sends old ones again"
         )  # fmt: skip
         yield Finding(
             "wrong",
-            f"{len(seconds)} deliveries to {connection} refused: their time is {lasting(abs(middle))} {side} ours",
+            f"{many} to {connection} refused: sent at a time {lasting(abs(middle))} {side} ours",
             remedy,
         )
 

@@ -15,7 +15,7 @@ from ..kafka import Kafka
 from ..settings import HubSettings
 from ..two_way import loops
 from .hub import REACH_SECONDS
-from .output import AsJson, console, errors, show_json
+from .output import AsJson, console, counted, show_json, tell
 
 DEFAULT_FILE = Path("unsilo.yaml")
 _FOLLOW_SECONDS = 15.0
@@ -43,12 +43,15 @@ def check(files: Files = [DEFAULT_FILE], as_json: AsJson = False) -> None:  # no
     if as_json:
         show_json({"connections": sorted(configuration.connections), "flows": sorted(configuration.flows)})
     else:
-        console.print(f"{_counted(configuration)}, nothing wrong.")
+        console.print(f"{_summary(configuration)}, nothing wrong.")
 
 
 def apply(
     files: Files = [DEFAULT_FILE],  # noqa: B006  # typer's way to a default
-    prune: Annotated[bool, typer.Option("--prune", help="Remove what no file declares any more.")] = False,
+    prune: Annotated[
+        bool,
+        typer.Option("--prune", help="Remove what no file declares any more, and `accounts/ID` with it."),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change, and change nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -68,7 +71,7 @@ def apply(
     for change in wanted:
         console.print(f"{change.kind:8} {change.key}", markup=False)
     done = "nothing to change" if not wanted else "nothing was changed (dry run)" if dry_run else "applied"
-    console.print(f"{done}: {_counted(configuration)}")
+    console.print(f"{done}: {_summary(configuration)}")
 
 
 def apply_files(
@@ -92,16 +95,16 @@ def apply_read(
         raise ConfigurationLoops(found)
     kept = undeclared(before, entries(configuration))
     if kept and not prune:
-        errors.print(f"kept, though no file declares it: {', '.join(kept)} (--prune removes)", markup=False)
+        tell(f"kept, though no file declares it: {', '.join(kept)} (--prune removes)")
     if not dry_run:
         own = topics_of(configuration, topics)
         kafka.create(own)
         for drift in kafka.drift([*topics.fixed(), *own]):
-            errors.print(f"{drift.topic}: {drift.setting} is {drift.found}, not {drift.wanted}", markup=False)
+            tell(f"{drift.topic}: {drift.setting} is {drift.found}, not {drift.wanted}")
         if wanted:
             publish(kafka, topics.config(), wanted)
             for missing in await_followed(kafka, topics, configuration, _FOLLOW_SECONDS):
-                errors.print(f"{missing} yet: see its log", markup=False)
+                tell(f"{missing} yet: see its log")
     return wanted
 
 
@@ -136,6 +139,5 @@ def _fault(file: str | None, line: int | None, field: str, problem: str) -> dict
     return {"file": file, "line": line, "field": field, "problem": problem}
 
 
-def _counted(configuration: Configuration) -> str:
-    connections, flows = len(configuration.connections), len(configuration.flows)
-    return f"{connections} connection{'s' * (connections != 1)}, {flows} flow{'s' * (flows != 1)}"
+def _summary(configuration: Configuration) -> str:
+    return f"{counted(len(configuration.connections), 'connection')}, {counted(len(configuration.flows), 'flow')}"

@@ -21,8 +21,8 @@ from ..raw_records import read_raw, received_at
 from .audit_trail import Noted, delays, refusals
 from .hub import Hub
 from .letters import Wanted, letters
-from .moments import moment, shown
-from .output import AsJson, console, show_facts, show_json, show_rows
+from .moments import moment
+from .output import AsJson, console, show_facts, show_json, show_rows, shown
 from .own_accounts import cannot_ask
 
 connections_app = typer.Typer(no_args_is_help=True, help="The systems that this hub is connected to.")
@@ -81,11 +81,12 @@ def show_connection(
     }
     latest = [_refusal(note) for note in refused[-_REFUSALS:]]
     if as_json:
-        show_json({**facts, "since": start.isoformat(), "refusals": latest})
+        show_json({**facts, "since": start, "refusals": latest})
         return
     facts["refused"] = f"{facts['refused']} since {shown(start)}"
     facts["dead_letters"] = f"{facts['dead_letters']} since {shown(start)}"
-    show_facts({key: "never" if value is None else value for key, value in facts.items()}, False)
+    never = {key: "never" for key in ("last_delivery", "last_event") if facts[key] is None}
+    show_facts({**facts, **never}, False)
     if latest:
         console.print()
         show_rows(latest, False, "")
@@ -163,7 +164,7 @@ def _when(at: datetime | None, as_json: bool) -> str | None:
 
 def _refusal(note: Noted) -> dict[str, Any]:
     return {
-        "at": shown(note.at),
+        "at": note.at,
         "reason": note.facts.get("reason"),
         "status": note.facts.get("status"),
         "clock": note.skew,

@@ -8,8 +8,8 @@ from unsilo_schemas.topics import CONSUMERS
 from ..kafka import headers_of
 from .hub import Hub, named, texts
 from .letters import REMEDIES, Letter, Wanted, letter_of, letters, marked, parsed, reasons
-from .moments import Since, Until, moment, shown
-from .output import AsJson, console, errors, fail, printable, show_facts, show_json, show_rows
+from .moments import Since, Until, moment
+from .output import AsJson, console, fail, printable, show_facts, show_json, show_rows, shown, tell
 from .redrive import Redrive, Return, planned
 
 dead_app = typer.Typer(no_args_is_help=True, help="What could not be processed: list it, look at it, put it back.")
@@ -38,7 +38,7 @@ def list_letters(
     kept = found[-limit:] if limit else found
     show_rows([_json(letter) if as_json else letter.row for letter in kept], as_json, "no such dead letters")
     if len(kept) < len(found):
-        errors.print(f"the newest {len(kept)} of {len(found)}: --limit 0 shows all", markup=False)
+        tell(f"the newest {len(kept)} of {len(found)}: --limit 0 shows all")
 
 
 @dead_app.command("show")
@@ -73,7 +73,7 @@ def show_letter(
     if as_json:
         show_json({**facts, "headers": headers, **({"payload": text} if payload else {})})
         return
-    show_facts({name: value for name, value in facts.items() if value not in (None, "")}, False)
+    show_facts(facts, False)
     console.print()
     show_facts({name: printable(value) for name, value in headers.items()}, False, verbatim=True)
     if payload:
@@ -118,9 +118,9 @@ def redrive(
         return
     show_rows(rows, False, "no such dead letters")
     if yes:
-        errors.print(f"{done} put back, {len(plan) - done} not; `unsilo dead list` shows what fails anew", markup=False)
+        tell(f"{done} put back, {len(plan) - done} not; `unsilo dead list` shows what fails anew")
     elif free:
-        errors.print(f"{len(free)} would be put back, {len(stuck)} would not: --yes does it", markup=False)
+        tell(f"{len(free)} would be put back, {len(stuck)} would not: --yes does it")
 
 
 def _wanted(

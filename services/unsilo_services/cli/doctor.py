@@ -1,7 +1,7 @@
 """`unsilo doctor`: what is wrong with the hub, and what to do about it."""
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
@@ -27,11 +27,16 @@ CHECKS = (
     Check("dead letters", checks_hub.letters),
     Check("senders", checks_hub.senders),
 )
+_DEAD_OVER = timedelta(hours=24)
+_REFUSED_OVER = timedelta(hours=1)  # somebody who knocks once is no trouble for a day
+_ONE_LINE = 58  # columns: what a terminal of 80 has beside the names of the checks
 _STYLES = {"wrong": "red", "look": "yellow"}
 
 
 def doctor(
-    since: Annotated[str, typer.Option(help="Look back so far at refusals and dead letters.")] = "24h",
+    since: Annotated[
+        str | None, typer.Option(help="Look back so far; unless given, 24h at dead letters and 1h at refusals.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what is wrong with the hub, and what to do about each finding. Exits 1 where something is.
@@ -39,7 +44,8 @@ def doctor(
     `look` is worth a look and may be as it should be. Example: unsilo doctor --since 1h
     """
     hub = Hub()
-    examination = Examination(hub, datetime.now(UTC) - moment(since))
+    over = None if since is None else datetime.now(UTC) - moment(since)
+    examination = Examination(hub, over or _DEAD_OVER, over or _REFUSED_OVER)
     try:
         found = list(_examine(examination))
     finally:
@@ -79,8 +85,10 @@ def _rows(check: Check, findings: Sequence[Finding]) -> Iterator[list[tuple[str,
     if not findings:
         yield [("fine", "green"), (check.title, ""), ("", "")]
     for finding in findings:
-        yield [(finding.level, _STYLES[finding.level]), (check.title, ""), (finding.what, "")]
-        yield [("", ""), ("", ""), (f"-> {finding.remedy}", "")]
+        said = [finding.what, f"-> {finding.remedy}"]
+        first, *rest = [" ".join(said)] if len(" ".join(said)) <= _ONE_LINE else said
+        yield [(finding.level, _STYLES[finding.level]), (check.title, ""), (first, "")]
+        yield from ([("", ""), ("", ""), (line, "")] for line in rest)
 
 
 def _json(check: Check, findings: Sequence[Finding]) -> dict[str, object]:

@@ -1,9 +1,9 @@
 """`unsilo tail` and `unsilo send`: what comes out, and something to put in."""
 
-import json
-import sys
+from collections import defaultdict, deque
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated
 
@@ -15,12 +15,40 @@ from unsilo_schemas.catalogue import ENTITY_TYPES, EVENT_TYPES
 from unsilo_schemas.envelope import Envelope
 from unsilo_schemas.topics import Topics
 
-from ..configuration import connection_of, connector_of, from_environment
-from ..kafka import OFFSET_END, Kafka, KafkaError, KafkaException, Message, TopicPartition, headers_of, offset_at
-from .hub import Hub
+from ..configuration import connection_of, connector_of, from_environment, short_name
+from ..kafka import (
+    OFFSET_END,
+    Kafka,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+    headers_of,
+    offset_at,
+    recorded_at,
+)
+from ..loop import Partition
+from .hub import Hub, place_of
 from .moments import moment
-from .output import AsJson, AsJsonLines, console, errors, fail, printable, show_json
+from .output import (
+    AsJson,
+    AsJsonLines,
+    console,
+    fail,
+    printable,
+    short,
+    show_json,
+    show_json_line,
+    show_line,
+    show_names,
+    tell,
+)
 from .queues import gateway_address
+from .stories import written
+
+_TELLING = ("title", "name", "subject", "display_name", "preferred_name", "body", "emoji")  # fields of entities
+_TITLES = ("at", "connection", "type", "text")
+_MOST_HELD = 50_000  # events
 
 
 def tail(
@@ -42,36 +70,40 @@ def tail(
     if connection is not None and hub.topics.raw(connection).name not in hub.partitions:  # one removed left events
         hub.connection(connection)
     start = None if since is None else moment(since)
+    types = [name for name in EVENT_TYPES if type is None or type in name]
+    ids = [*hub.configuration.connections, _TITLES[1]]
+    widths = (len(short(start or datetime.now(UTC))), max(map(len, ids)), max(len(short_name(name)) for name in types))
+    begun = False
     for message in _events(hub.kafka, hub.topics, start, once):
         try:
             envelope = Envelope.from_headers(headers_of(message))
         except ValidationError:
             place = f"{message.topic()}/{message.partition()}/{message.offset()}"
-            errors.print(f"the record at {place} is no event and is passed over", markup=False)
+            tell(f"the record at {place} is no event and is passed over")
             continue
         if type is not None and type not in envelope.type:
             continue
         if connection is not None and connection != envelope.connection:
             continue
         if as_json:
-            sys.stdout.write(json.dumps(envelope.structured(message.value()), ensure_ascii=False) + "\n")
-        else:
-            console.print(line(envelope, message.value()), markup=False)
-        sys.stdout.flush()
+            show_json_line(envelope.structured(message.value()))
+            continue
+        if not begun:
+            show_line(_TITLES, widths)
+            begun = True
+        said = _said(envelope, message.value())
+        show_line((envelope.recordedtime, envelope.connection, short_name(envelope.type), said), widths)
 
 
-def line(envelope: Envelope, value: bytes | None) -> str:
-    """An event on one line: when the hub had it, whose it is, what happened, to what."""
+def _said(envelope: Envelope, value: bytes | None) -> str:
+    """What an event is about, in its own words; where it has none, what was written, or where its entity lives."""
     data = envelope.structured(value).get("data")
-    entity = data.get("entity", {}) if isinstance(data, dict) else {}
-    said = next(
-        (str(entity[name]) for name in ("title", "name", "body", "display_name", "emoji") if entity.get(name)), ""
-    )
-    at = "" if envelope.recordedtime is None else f"{envelope.recordedtime.astimezone():%H:%M:%S}"
-    kind = envelope.type.removeprefix("unsilo.")
-    text = f"{at}  {envelope.connection or '':14} {kind:34} {said}".replace("\n", " ")
-    text = printable(text)
-    return text if len(text) <= 110 else text[:109] + "…"
+    entity = data.get("entity") if isinstance(data, dict) else None
+    if not isinstance(entity, dict):
+        return ""
+    words = next((str(entity[name]) for name in _TELLING if entity.get(name)), "") or written(entity)
+    refs = [f"{ref.get('type')} {ref.get('id')}" for ref in entity.get("refs") or ()]
+    return " ".join((words or ", ".join(refs)).split())
 
 
 def send(
@@ -94,9 +126,9 @@ def send(
         show_json(list(found))
         return
     if what is None:
-        console.print("\n".join(found) or "this connector was installed without its samples: name a file", markup=False)
+        show_names(list(found), "this connector was installed without its samples: name a file")
         return
-    body, headers = _body(what, found)
+    body, headers = _body(what, found, connection)
     try:
         signed = connector.sign(body, connection_of(section, from_environment).settings, datetime.now(UTC))
     except UnusableSecret as error:
@@ -113,19 +145,19 @@ def send(
     else:
         console.print(f"{answer.status_code} {printable(answer.text) or answer.reason_phrase}", markup=False)
         if answer.is_success and what in found:
-            errors.print(
-                "`unsilo tail --since 1m --once` shows the event; the same sample once more is a repeat, dropped"
-            )
+            tell("`unsilo tail --since 1m --once` shows the event; the same sample once more is a repeat, dropped")
     if not answer.is_success:
         raise typer.Exit(1)
 
 
-def _body(what: str, found: dict[str, Sample]) -> tuple[bytes, dict[str, str]]:
+def _body(what: str, found: dict[str, Sample], connection: str) -> tuple[bytes, dict[str, str]]:
     if what in found:
         return found[what].body, dict(found[what].headers)
     path = Path(what)
     if not path.is_file():
-        raise fail(f"{what!r} is neither a file nor one of {', '.join(found)}")
+        near = ", ".join(get_close_matches(what, found, 3, 0.4))
+        known = f"`unsilo send {connection}` lists those there are" + (f"; near it are {near}" if near else "")
+        raise fail(f"{what!r} is neither a file nor a sample: {known}")
     return path.read_bytes(), {"content-type": "application/json"}
 
 
@@ -142,6 +174,7 @@ def _events(kafka: Kafka, topics: Topics, start: datetime | None, once: bool) ->
     consumer = kafka.consumer(enable_partition_eof=True, fetch_wait_max_ms=10 if once else 100)
     consumer.assign([TopicPartition(*place, begin.get(place, end)) for place, end in ends.items()])
     behind = {place for place, end in ends.items() if begin.get(place, end) < end}
+    held: defaultdict[Partition, deque[Message]] = defaultdict(deque)
     try:
         while behind or not once:
             message = consumer.poll(0.5)
@@ -149,12 +182,25 @@ def _events(kafka: Kafka, topics: Topics, start: datetime | None, once: bool) ->
                 continue
             error = message.error()
             if error is None:
-                yield message
+                held[place_of(message)[:2]].append(message)
             elif error.code() != KafkaError._PARTITION_EOF:
                 raise KafkaException(error)
-            elif (message.offset() or 0) >= ends[str(message.topic()), int(message.partition() or 0)]:
-                behind.discard((str(message.topic()), int(message.partition() or 0)))
+            elif (message.offset() or 0) >= ends[place_of(message)[:2]]:
+                behind.discard(place_of(message)[:2])
+            yield from _ripe(held, behind)
     except KeyboardInterrupt:
         return
     finally:
         consumer.close()
+
+
+def _ripe(held: dict[Partition, deque[Message]], behind: set[Partition]) -> Iterator[Message]:
+    """Takes out what nothing older can follow, by the time of each, because every partition is at least as far.
+
+    Of very many some are taken out sooner: their order then is that of their partition.
+    """
+    while held and (behind <= held.keys() or sum(map(len, held.values())) > _MOST_HELD):
+        place = min(held, key=lambda place: recorded_at(held[place][0]))
+        yield held[place].popleft()
+        if not held[place]:
+            del held[place]

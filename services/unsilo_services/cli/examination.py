@@ -27,10 +27,11 @@ class Finding:
 class Examination:
     """One hub at one moment. What is asked of it twice is asked once."""
 
-    def __init__(self, hub: Hub, over: timedelta) -> None:
+    def __init__(self, hub: Hub, over: timedelta, refused_over: timedelta) -> None:
         self.hub = hub
         self.now = datetime.now(UTC)
         self.since = self.now - over
+        self._refused_since = self.now - refused_over
         self._gauge: Gauge | None = None
 
     def close(self) -> None:
@@ -63,7 +64,7 @@ class Examination:
 
     @cached_property
     def refusals(self) -> list[Noted]:
-        return noted(self.hub, self.since, REJECTED)
+        return noted(self.hub, self._refused_since, REJECTED)
 
 
 @dataclass(frozen=True, slots=True)

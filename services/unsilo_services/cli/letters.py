@@ -11,7 +11,6 @@ from ..dead_letters import FLOW, REDRIVE_OF, Reason
 from ..kafka import Message, headers_of, recorded_at
 from .audit_trail import redriven
 from .hub import Hub, Place, named, place_of, texts
-from .moments import shown
 
 REMEDIES: Mapping[Reason, str] = {
     "payload_malformed": "the body is not what its connector expects: look at it (`unsilo dead show ID --payload`)",
@@ -50,11 +49,11 @@ class Letter:
         """What a list says of it."""
         return {
             "id": self.id,
-            "died_at": shown(self.died_at),
+            "died_at": self.died_at,
             "connection": self.connection,
             "reason": self.reason,
+            "redriven_at": self.redriven_at,
             "error": self.error if self.flow is None else f"flow {self.flow}: {self.error}",
-            "redriven_at": shown(self.redriven_at),
         }
 
 

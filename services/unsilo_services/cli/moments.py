@@ -27,14 +27,11 @@ def moment(text: str) -> datetime:
         raise fail(f"{text!r} is no moment: {_HOW}") from None
 
 
-def shown(at: datetime | None) -> str:
-    """A moment on this machine's clock, to the second."""
-    return "" if at is None else f"{at.astimezone():%Y-%m-%d %H:%M:%S}"
-
-
 def lasting(seconds: float) -> str:
     """A span of time in its largest unit."""
-    for length, unit in ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s")):
+    if seconds >= 86_400:
+        return "1 day" if seconds < 1.5 * 86_400 else f"{seconds / 86_400:.0f} days"
+    for length, unit in ((3600, "h"), (60, "min"), (1, "s")):
         if seconds >= length:
             return f"{seconds / length:.0f} {unit}"
     return f"{seconds * 1000:.0f} ms"

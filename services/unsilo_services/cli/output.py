@@ -1,94 +1,168 @@
 """What commands print: for people on a terminal, plain lines in a pipe, JSON where it is asked for."""
 
 import json
+import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Annotated, Any, NoReturn
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one document, instead of text.")]
 AsJsonLines = Annotated[bool, typer.Option("--json", help="Print JSON, one document a line, instead of text.")]
 
-console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_PIECE = re.compile(r"(?:`[^`\n]*`|\S)+")  # what no line ends within: a word, or a command that is there to be copied
+_GAP = "  "
+_ROOM_FOR_TEXT = 24  # columns; with fewer, a text is put beneath its row
+_LEAST_TEXT = 10
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> NoReturn:
+        _read_enough()
+
+
+console = _Console(highlight=False, soft_wrap=not sys.stdout.isatty())
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
+def show_rows(rows: Sequence[Mapping[str, Any]], as_json: bool, nothing: str, spare: Sequence[str] = ()) -> None:
+    """A list of like things: a table on a terminal, tab-separated in a pipe, below a line of names in both.
 
-def show_rows(rows: Sequence[Mapping[str, Any]], as_json: bool, nothing: str) -> None:
-    """A list of like things: a table on a terminal, tab-separated in a pipe. `nothing` is said where there are none."""
+    `nothing` is said where there are none. A table that is too wide does without its `spare` columns.
+    """
     if as_json:
         show_json(rows)
     elif not rows:
-        errors.print(nothing, markup=False)
+        tell(nothing)
     elif not sys.stdout.isatty():
-        for row in rows:
-            sys.stdout.write("\t".join(_text(value) for value in row.values()) + "\n")
+        write("\t".join(map(_title, rows[0])) + "\n")
+        write("".join("\t".join(map(_text, row.values())) + "\n" for row in rows))
     else:
-        show_table(rows)
+        _show_table(rows, spare)
 
 
-def show_table(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Rows in aligned columns, without those that are empty throughout."""
-    from rich.table import Table
+def _show_table(rows: Sequence[Mapping[str, Any]], spare: Sequence[str]) -> None:
+    """Rows in aligned columns, without those that are empty throughout. Nothing is cut, and no word is folded.
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    names = [name for name in rows[0] if any(_text(row[name]) for row in rows)]
-    for name in names:
-        number = all(isinstance(row[name], int | float | None) for row in rows)
-        table.add_column(name.replace("_", " "), overflow="fold", justify="right" if number else "left")
-    for row in rows:
-        table.add_row(*(Text(_text(row[name])) for name in names))
-    console.print(table)
+    The last column is wrapped between words. What has no room beside the others goes beneath them.
+    """
+    columns = {
+        name: [_title(name), *(short(row[name]) for row in rows)]
+        for name in rows[0]
+        if any(_text(row[name]) for row in rows)
+    }
+    for name in spare:
+        if not _fits(list(columns.values())):
+            columns.pop(name, None)
+    beside = list(columns)
+    while len(beside) > 1 and not _fits([columns[name] for name in beside]):
+        beside.pop()
+    widths = [max(map(cell_len, columns[name])) for name in beside]
+    numbers = [all(isinstance(row[name], int | float | None) for row in rows) for name in beside]
+    beneath = [name for name in columns if name not in beside]
+    room = console.width - sum(width + len(_GAP) for width in widths)
+    for number in range(len(rows) + 1):
+        cells = [
+            _padded(columns[name][number], width, right)
+            for name, width, right in zip(beside, widths, numbers, strict=True)
+        ]
+        rest = [columns[name][number] for name in beneath]
+        if rest and cell_len(rest[0]) <= room:
+            cells.append(rest.pop(0))
+        _print_beside([(cell, "" if number else "bold") for cell in cells])
+        for text in rest if number else ():
+            for line in wrapped(text, console.width - 2 * len(_GAP)):
+                _print_line(Text(2 * _GAP + line))
 
 
 def show_facts(facts: Mapping[str, Any], as_json: bool, verbatim: bool = False) -> None:
-    """One thing and what is known of it. The names are ours, and get blanks for underscores, unless `verbatim`."""
+    """One thing and what is known of it; what is empty is left out of a text.
+
+    The names are ours, and get blanks for underscores, unless `verbatim`.
+    """
     if as_json:
         show_json(facts)
         return
-    show_grid(
-        [((name if verbatim else name.replace("_", " "), "bold"), (_text(value), "")) for name, value in facts.items()]
-    )
+    texts = {name if verbatim else _title(name): _text(value) for name, value in facts.items()}
+    show_grid([((name, "bold"), (text, "")) for name, text in texts.items() if text])
 
 
 def show_grid(rows: Sequence[Sequence[tuple[str, str]]]) -> None:
-    """Aligned texts, each with its style: wrapped inside their columns on a terminal, one line a row in a pipe."""
+    """Aligned texts, each with its style: on a terminal the last is wrapped, in a pipe each row is one line."""
     if not rows:
         return
-    if sys.stdout.isatty():
-        from rich.table import Table
-
-        grid = Table.grid(padding=(0, 2))
-        for row in rows:
-            grid.add_row(*(Text(printable(text), style) for text, style in row))
-        console.print(grid)
-        return
-    widths = [max(len(row[column][0]) for row in rows) for column in range(len(rows[0]) - 1)]
+    widths = [max(cell_len(printable(row[column][0])) for row in rows) for column in range(len(rows[0]) - 1)]
     for row in rows:
-        *front, (last, _) = row
-        cells = [text.ljust(width) for (text, _), width in zip(front, widths, strict=True)]
-        sys.stdout.write(printable("  ".join([*cells, last])).rstrip() + "\n")
+        *front, (last, style) = [(printable(text), style) for text, style in row]
+        cells = [(_padded(text, width), style) for (text, style), width in zip(front, widths, strict=True)]
+        if sys.stdout.isatty():
+            _print_beside([*cells, (last, style)])
+        else:
+            write(_GAP.join([*(text for text, _ in cells), last]).rstrip() + "\n")
+
+
+def show_line(cells: Sequence[Any], widths: Sequence[int]) -> None:
+    """A row of a list that is still being written: its last cell is cut on a terminal, so that it is one line there."""
+    if not sys.stdout.isatty():
+        write("\t".join(map(_text, cells)) + "\n")
+        return
+    *front, last = map(short, cells)
+    start = "".join(_padded(cell, width) + _GAP for cell, width in zip(front, widths, strict=True))
+    text = Text(last)
+    text.truncate(max(_LEAST_TEXT, console.width - cell_len(start)), overflow="ellipsis")
+    _print_line(Text(start).append_text(text))
+
+
+def show_names(names: Sequence[str], nothing: str) -> None:
+    """Names alone: as many beside each other as a terminal has room for, one a line in a pipe."""
+    if not names:
+        tell(nothing)
+    elif not sys.stdout.isatty():
+        write("".join(f"{name}\n" for name in names))
+    else:
+        width = max(map(cell_len, names)) + len(_GAP)
+        lines = -(-len(names) // max(1, (console.width + len(_GAP)) // width))
+        for number in range(lines):
+            _print_line(Text("".join(_padded(name, width) for name in names[number::lines])))
 
 
 def show_json(value: Any) -> None:
     """One JSON document."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+    write(json.dumps(value, indent=2, ensure_ascii=False, default=_plain) + "\n")
 
 
 def show_json_line(value: Any) -> None:
     """One JSON document on a line of its own, at once."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
-    sys.stdout.flush()
+    write(json.dumps(value, ensure_ascii=False, default=_plain) + "\n")
+
+
+def write(text: str) -> None:
+    """Text as it is, at once. Where nobody reads on, the command ends, as it has done what was wanted of it."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _read_enough()
+
+
+def tell(text: str, style: str = "") -> None:
+    """Something about the answer, or in its place, on standard error: wrapped between words on a terminal."""
+    lines: Iterable[str] = text.splitlines()
+    if sys.stderr.isatty():
+        lines = [part for line in lines for part in wrapped(line, errors.width)]
+    errors.print("\n".join(lines), style=style, markup=False)
 
 
 def fail(message: str) -> typer.Exit:
     """Says what is wrong, on standard error, and gives the exit to raise."""
-    errors.print(message, style="red", markup=False)
+    tell(message, "red")
     return typer.Exit(1)
 
 
@@ -97,10 +171,85 @@ def printable(text: str) -> str:
     return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
 
 
+def wrapped(text: str, width: int) -> Iterator[str]:
+    """A text in lines of so many columns, or of one piece that is longer."""
+    line = ""
+    for piece in _PIECE.findall(text):
+        if line and cell_len(line) + 1 + cell_len(piece) > width:
+            yield line
+            line = piece
+        else:
+            line = f"{line} {piece}" if line else piece
+    if line:
+        yield line
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """So many of something: `1 delivery`, `2 deliveries`."""
+    return f"{count} {one if count == 1 else many or one + 's'}"
+
+
+def shown(at: datetime | None) -> str:
+    """A moment on this machine's clock, to the second."""
+    return "" if at is None else f"{at.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def short(value: Any) -> str:
+    """A cell of a table: a moment without its year, and without its date where that is today's."""
+    if isinstance(value, datetime):
+        today = value.astimezone().date() == datetime.now().astimezone().date()
+        return f"{value.astimezone():{'%H:%M:%S' if today else '%m-%d %H:%M:%S'}}"
+    return _text(value)
+
+
+def _plain(value: Any) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
 def _text(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(_text, value))
     if isinstance(value, float):
         return f"{value:.1f}"
-    text = "" if value is None else str(value)
+    text = shown(value) if isinstance(value, datetime) else "" if value is None else str(value)
     return printable(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def _title(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _fits(columns: Sequence[Sequence[str]]) -> bool:
+    """Whether columns have room beside each other, of the last only as much as a text needs to be read."""
+    *front, last = columns
+    piece = max(cell_len(piece) for cell in last for piece in _PIECE.findall(cell))
+    needed = min(max(map(cell_len, last)), max(piece, _ROOM_FOR_TEXT))
+    return sum(max(map(cell_len, column)) + len(_GAP) for column in front) + needed <= console.width
+
+
+def _padded(text: str, width: int, right: bool = False) -> str:
+    blanks = " " * (width - cell_len(text))
+    return blanks + text if right else text + blanks
+
+
+def _print_beside(cells: Sequence[tuple[str, str]]) -> None:
+    """Padded cells, each with its style, the last wrapped within its column."""
+    *front, (last, style) = cells
+    start = Text()
+    for text, its_style in front:
+        start.append(text, its_style).append(_GAP)
+    room = console.width - start.cell_len
+    for line in [last] if cell_len(last) <= room else list(wrapped(last, room)):
+        _print_line(start.append(line, style))
+        start = Text(" " * sum(cell_len(text) + len(_GAP) for text, _ in front))
+
+
+def _print_line(line: Text) -> None:
+    """A line that a terminal breaks, if it is too long, so that it is copied whole."""
+    line.rstrip()
+    console.print(line, soft_wrap=True)
+
+
+def _read_enough() -> NoReturn:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python writes as it ends
+    raise typer.Exit(0)

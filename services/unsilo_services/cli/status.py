@@ -11,8 +11,8 @@ from unsilo_schemas.topics import CONSUMERS
 
 from .hub import Hub
 from .letters import Letter, Wanted, letters
-from .moments import lasting, moment, shown
-from .output import AsJson, console, show_json, show_json_line, show_rows
+from .moments import lasting, moment
+from .output import AsJson, console, show_json, show_json_line, show_rows, shown
 from .queues import Depth, Gauge, Service, services
 
 _WATCH_SECONDS = 2.0
@@ -100,7 +100,8 @@ def _show(view: _View, since: str, watch: bool) -> None:
         }
         for depth in view.depths
     ]
-    show_rows(rows, False, "no queues yet: declare connections in unsilo.yaml and run `unsilo apply`")
+    nothing = "no queues yet: declare connections in unsilo.yaml and run `unsilo apply`"
+    show_rows(rows, False, nothing, spare=["service"])
 
 
 def _state(item: Service) -> str:

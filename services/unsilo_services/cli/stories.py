@@ -3,7 +3,9 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
+from ..configuration import short_name
 from ..dead_letters import REDRIVE_OF
 from .audit_trail import Noted
 from .hub import Place, named
@@ -116,16 +118,17 @@ def _commanded(found: Findings, command: Record) -> Iterator[Step]:
     yield Step("command", command.at, command.connection, what, command.place, command.id)
     link = found.links.get(command.id)
     if link is not None:
-        yield Step("answer", link.at, link.connection, _written(link), link.place, link.id)
+        yield Step("answer", link.at, link.connection, written(link.entity()), link.place, link.id)
     elif command.place in found.waiting:
         note = found.delays.get(command.connection)
         why = "for delivery, or behind another command" if note is None else str(note.facts["why"])
         yield Step("waits", command.at if note is None else note.at, command.connection, why)
 
 
-def _written(link: Record) -> str:
+def written(link: Mapping[str, Any]) -> str:
+    """What a link says that a write made or changed."""
     said = []
-    for item in link.entity().get("wrote", ()):
+    for item in link.get("wrote", ()):
         ref, fields = item.get("ref", {}), item.get("fields")
         done = "made" if fields is None else f"changed {', '.join(fields)} of"
         said.append(f"{done} {ref.get('type', '')} {ref.get('id', '')}")
@@ -145,5 +148,5 @@ def _suppressed(note: Noted) -> Step:
 
 
 def _type(event: Record) -> str:
-    said = event.header("ce_type").removeprefix("unsilo.").removesuffix(".v1")
+    said = short_name(event.header("ce_type"))
     return f"{said}, thin" if event.json().get("complete") is False else said

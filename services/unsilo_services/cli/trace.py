@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from .hub import Hub, named
-from .moments import lasting, moment, shown
-from .output import AsJson, console, errors, show_json, show_rows
+from .moments import lasting, moment
+from .output import AsJson, console, counted, show_json, show_rows, shown, tell
 from .stories import Step, Story, told
 from .trail import Findings, Reference, Search
 
@@ -40,7 +40,7 @@ def trace(
         for number, story in enumerate(stories):
             if number:
                 console.print()
-            show_rows([_row(story, step) for step in story.steps], False, "")
+            show_rows([_row(story, step) for step in story.steps], False, "", spare=["where"])
         _say(found, searched, stories)
     if not stories:
         raise typer.Exit(1)
@@ -48,20 +48,20 @@ def trace(
 
 def _say(found: Findings, searched: dict[str, Any], stories: Sequence[Story]) -> None:
     if found.left_out:
-        errors.print(f"{len(found.left_out)} older events are left out: --limit shows more", markup=False)
-    what = f"read {searched['records']} records since {searched['since']}"
-    errors.print(what if stories else f"nothing found: {what}; --since goes further back", markup=False)
+        tell(f"{len(found.left_out)} older events are left out: --limit shows more")
+    what = f"read {counted(searched['records'], 'record')} since {searched['since']}"
+    tell(what if stories else f"nothing found: {what}; --since goes further back")
 
 
 def _row(story: Story, step: Step) -> dict[str, Any]:
     after = (step.at - story.began_at).total_seconds()
     return {
-        "at": f"{step.at.astimezone():%m-%d %H:%M:%S}.{step.at.microsecond // 1000:03}",
+        "at": step.at,
         "after": f"+{lasting(after)}" if after >= 0.001 else "",
         "step": step.kind,
         "connection": step.connection,
-        "what": step.what,
         "where": "" if step.place is None else named(step.place),
+        "what": step.what if step.kind != "dead" else f"{step.id} {step.what}",
     }
 
 

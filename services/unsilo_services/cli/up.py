@@ -15,7 +15,7 @@ from ..local_hub import SERVICES, WATCH_SECONDS, LocalHub
 from ..settings import HubSettings
 from ..supervisor import Supervisor, service_command
 from .config import apply_files
-from .output import AsJson, console, errors, fail, show_json_line
+from .output import AsJson, console, fail, show_json_line, tell
 
 
 def broker(
@@ -46,11 +46,11 @@ def run(
     if service not in CONSUMERS:
         raise fail(f"{service} has one worker: several processes of {', '.join(CONSUMERS)} share their work")
     settings = HubSettings()
-    supervisor = Supervisor(settings.data / "logs", lambda line: errors.print(line, markup=False))
+    supervisor = Supervisor(settings.data / "logs", tell)
     stopping = Interrupt()
     for number in range(workers):
         supervisor.start(f"{service}-{number}", command, {})
-    errors.print(f"{workers} workers of {service} run; their logs: {settings.data / 'logs'}")
+    tell(f"{workers} workers of {service} run; their logs: {settings.data / 'logs'}")
     try:
         while not stopping.asked:
             supervisor.watch()
@@ -72,7 +72,7 @@ def up(
     Example: unsilo up -f unsilo.yaml
     """
     settings = HubSettings()
-    hub = LocalHub(settings, ephemeral=ephemeral, workers=workers, say=lambda line: errors.print(line, markup=False))
+    hub = LocalHub(settings, ephemeral=ephemeral, workers=workers, say=tell)
     stopping = Interrupt()
     try:
         kafka = hub.start_kafka()
@@ -103,4 +103,6 @@ class Interrupt:
             signal.signal(number, self._ask)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
+        if not self.asked:  # past the stream, which may be in the middle of something
+            os.write(2, b"\rstopping ...\n" if os.isatty(2) else b"stopping ...\n")
         self.asked = True
