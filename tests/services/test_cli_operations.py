@@ -616,7 +616,7 @@ class TestDoctor:
     def test_says_that_kafka_is_away_and_looks_at_what_it_can(
         self, unsilo: Unsilo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("unsilo_services.cli.doctor.REACH_SECONDS", 0.5)
+        monkeypatch.setattr("unsilo_services.cli.hub.REACH_SECONDS", 0.5)
         away = {"UNSILO_KAFKA_BOOTSTRAP": "127.0.0.1:1", "UNSILO_DATA": str(tmp_path)}
         ran = unsilo(None, "doctor", "--json", **away)
         assert ran.code == 1

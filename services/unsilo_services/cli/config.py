@@ -14,15 +14,17 @@ from ..errors import UnsiloError
 from ..kafka import Kafka
 from ..settings import HubSettings
 from ..two_way import loops
-from .hub import REACH_SECONDS
+from .hub import Hub
 from .output import AsJson, console, errors, show_json
 
 DEFAULT_FILE = Path("unsilo.yaml")
 _FOLLOW_SECONDS = 15.0
 
 Files = Annotated[
-    list[Path], typer.Option("-f", "--file", help="Configuration: files or folders of them.", show_default=True)
+    list[Path] | None,
+    typer.Option("-f", "--file", help=f"Configuration: files or folders of them; {DEFAULT_FILE} unless given."),
 ]
+Paths = Annotated[list[Path] | None, typer.Argument(help="The same as -f.", show_default=False)]
 
 
 class ConfigurationLoops(UnsiloError):
@@ -33,13 +35,13 @@ class ConfigurationLoops(UnsiloError):
         self.loops = tuple(loops)
 
 
-def check(files: Files = [DEFAULT_FILE], as_json: AsJson = False) -> None:  # noqa: B006  # typer's way to a default
+def check(paths: Paths = None, files: Files = None, as_json: AsJson = False) -> None:
     """Say what is wrong in the configuration, by file, line and field, without a hub.
 
     Example: unsilo check -f unsilo.yaml
     """
     with _faults_shown(as_json):
-        configuration = _read(files)
+        configuration = read_files(paths, files)
     if as_json:
         show_json({"connections": sorted(configuration.connections), "flows": sorted(configuration.flows)})
     else:
@@ -47,7 +49,8 @@ def check(files: Files = [DEFAULT_FILE], as_json: AsJson = False) -> None:  # no
 
 
 def apply(
-    files: Files = [DEFAULT_FILE],  # noqa: B006  # typer's way to a default
+    paths: Paths = None,
+    files: Files = None,
     prune: Annotated[bool, typer.Option("--prune", help="Remove what no file declares any more.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change, and change nothing.")] = False,
     as_json: AsJson = False,
@@ -56,12 +59,10 @@ def apply(
 
     Nothing is applied when anything is wrong. Example: unsilo apply -f unsilo.yaml --dry-run
     """
-    settings = HubSettings()
-    kafka = Kafka.from_settings(settings)
-    kafka.wait(REACH_SECONDS)
     with _faults_shown(as_json):
-        configuration = _read(files)
-        wanted = apply_read(kafka, settings, configuration, prune=prune, dry_run=dry_run)
+        configuration = read_files(paths, files)
+        hub = Hub.reach()
+        wanted = apply_read(hub.kafka, hub.settings, configuration, prune=prune, dry_run=dry_run)
     if as_json:
         show_json([{"key": change.key, "change": change.kind} for change in wanted])
         return
@@ -71,17 +72,10 @@ def apply(
     console.print(f"{done}: {_counted(configuration)}")
 
 
-def apply_files(
-    kafka: Kafka, settings: HubSettings, files: Sequence[Path], *, prune: bool, dry_run: bool
-) -> list[Change]:
-    """Applies files and returns what changed, once the services follow it (or nobody runs them)."""
-    return apply_read(kafka, settings, _read(files), prune=prune, dry_run=dry_run)
-
-
 def apply_read(
     kafka: Kafka, settings: HubSettings, configuration: Configuration, *, prune: bool, dry_run: bool
 ) -> list[Change]:
-    """Applies a configuration that was read, as `apply_files` does."""
+    """Applies a configuration and returns what changed, once the services follow it (or nobody runs them)."""
     from ..follow import await_followed  # brings CEL along, which takes a third of a second
 
     topics = Topics(settings.topic_prefix)
@@ -105,10 +99,11 @@ def apply_read(
     return wanted
 
 
-def _read(files: Sequence[Path]) -> Configuration:
+def read_files(*given: Sequence[Path] | None) -> Configuration:
+    """The configuration in the files that are given, or in `unsilo.yaml`; ConfigurationRefused."""
     from ..config_files import read  # brings CEL along, which takes a third of a second
 
-    return read(files)
+    return read([path for paths in given for path in paths or ()] or [DEFAULT_FILE])
 
 
 @contextmanager
