@@ -6,7 +6,7 @@ where it runs; the others put a placeholder in its place.
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -197,6 +197,30 @@ def from_environment(reference: Mapping[str, str]) -> Resolved:
 def is_reference(value: Any) -> bool:
     """Whether a value in a file is `{env: NAME}` or `{file: PATH}`."""
     return isinstance(value, dict) and len(value) == 1 and isinstance(value.get("env", value.get("file")), str)
+
+
+def unset(configuration: Configuration, kinds: Collection[str] = ("env", "file")) -> Iterator[tuple[str, str]]:
+    """The references that lead nowhere where this is asked: the connection, and what is missing.
+
+    No file is opened: one that is a pipe would be read empty.
+    """
+    for name, section in configuration.connections.items():
+        for reference in _references(section.settings):
+            for kind, place in reference.items():
+                if kind not in kinds:
+                    continue
+                if kind == "env" and not os.environ.get(place):
+                    yield name, f"environment variable {place} is not set"
+                if kind == "file" and not Path(place).exists():
+                    yield name, f"file {place} is not there"
+
+
+def _references(value: Any) -> Iterator[Mapping[str, str]]:
+    if is_reference(value):
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _references(item)
 
 
 def _resolved(value: Any, resolve: Resolver) -> Any:

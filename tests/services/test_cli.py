@@ -82,6 +82,13 @@ def test_check_says_what_is_wrong_by_file_line_and_field(unsilo: Unsilo, file: P
     assert unsilo(None, "check", "-f", "nowhere.yaml").err.startswith("nowhere.yaml:1: ")
 
 
+def test_check_warns_of_a_secret_whose_file_is_not_there(unsilo: Unsilo, file: Path) -> None:
+    file.write_text(FILE.replace("{env: SECRET}", "[{file: secrets/desk}, {file: unsilo.yaml}]"))
+    ran = unsilo(None, "check")
+    assert (ran.code, ran.err.count("\n")) == (0, 1), "variables belong to where the hub runs"
+    assert "connection helpdesk: file secrets/desk is not there here: set it where gateway" in ran.err
+
+
 def test_files_can_be_named_without_an_option(unsilo: Unsilo, file: Path) -> None:
     file.rename(file.with_name("other.yaml"))
     assert unsilo(None, "check").err.startswith("unsilo.yaml:1: file: does not exist")
@@ -117,6 +124,43 @@ def test_apply_puts_everything_in_and_is_done_when_that_is_so(hub: Hub, unsilo: 
     assert SECRET.encode() not in b"".join(entries_of(hub).values())
     again = unsilo(hub, "apply", "--json")
     assert again.json() == []
+
+
+@pytest.mark.kafka
+def test_apply_warns_of_secrets_that_are_not_here(hub: Hub, unsilo: Unsilo, file: Path) -> None:
+    file.write_text(FILE.replace("{env: SECRET}", "{file: secrets/desk}"))
+    ran = unsilo(hub, "apply")
+    assert ran.code == 0
+    assert "connection helpdesk: file secrets/desk is not there here" in ran.err
+    assert "connection chat: environment variable NOT_SET is not set here" in ran.err
+
+
+@pytest.mark.kafka
+def test_a_connection_that_the_running_services_do_not_know_is_called_neither_followed_nor_open(
+    hub: Hub, unsilo: Unsilo, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unsilo_services.cli.config._FOLLOW_SECONDS", 0.0)
+    monkeypatch.setattr("unsilo_services.follow._SETTLED_SECONDS", 0.0)
+    hub.kafka.create([hub.topics.raw("chat")])
+    old = hub.kafka.consumer(f"{hub.prefix}.normalizer")
+    try:
+        old.subscribe([hub.topics.raw("chat").name])
+        eventually(lambda: old.poll(0.1) is None and old.assignment(), "the group to have a member")
+        for ran in (unsilo(hub, "apply"), unsilo(hub, "apply")):  # the second finds nothing to change, and no remedy
+            assert ran.code == 1
+            assert ", but not followed: 2 connections" in ran.out
+            assert f"normalizer does not read {hub.topics.raw('helpdesk').name}: start the services anew" in ran.err
+        assert unsilo(hub, "apply", "--json").code == 1
+        rows = {row["id"]: row["state"] for row in unsilo(hub, "connections", "list", "--json").json()}
+        assert rows["helpdesk"] == "not followed by the running services: start them anew"
+        assert "NOT_SET" in rows["chat"]
+        assert "start them anew" in unsilo(hub, "connections", "show", "helpdesk", "--json").json()["state"]
+        checks = {check["check"]: check["findings"] for check in unsilo(hub, "doctor", "--json").json()["checks"]}
+        wrong = [finding for finding in checks["configuration"] if finding["level"] == "wrong"]
+        assert [finding["what"].partition(":")[0] for finding in wrong] == ["connection helpdesk"]
+        assert "start the services anew" in wrong[0]["remedy"]
+    finally:
+        old.close()
 
 
 @pytest.mark.kafka

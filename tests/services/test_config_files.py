@@ -81,12 +81,16 @@ def test_comes_through_the_topic_as_it_was_with_references_and_no_secrets(
     assert json.loads(records["connection/helpdesk"])["settings"]["signing_secret"][0] == {"env": "NEW"}
 
 
-def test_an_entry_that_cannot_be_read_is_left_out_and_the_others_hold(tmp_path: Path) -> None:
+def test_an_entry_that_cannot_be_read_is_left_out_and_the_others_hold(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     good = entries(read([write(tmp_path, GOOD)]))
     broken = {"connection/x": b"{", "flow/y": b'{"id": 1}', "hub": b"null", "accounts/z": b"{}", "what/ever": b"\xff"}
     assert from_entries(
         {**broken, **{key: value for key, value in good.items() if key != "hub"}}
     ).connections.keys() == {"helpdesk"}
+    (said,) = [record.getMessage() for record in caplog.records if "connection/x" in record.getMessage()]
+    assert "start the services anew where its connector is new" in said
 
 
 WRONG = {
