@@ -1,8 +1,11 @@
 """Secrets in settings: marked where they are declared, given by reference only, masked wherever they are shown."""
 
+from difflib import get_close_matches
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, SecretStr
+
+_KINDS = frozenset({"env", "file"})
 
 
 class Resolved(str):
@@ -14,7 +17,12 @@ class Resolved(str):
 def _from_reference(value: Any) -> Any:
     if isinstance(value, Resolved | SecretStr):
         return value
-    raise ValueError("is a secret: write {env: NAME} or {file: PATH}, never the value itself")
+    if not isinstance(value, dict):
+        raise ValueError("is a secret: write {env: NAME} or {file: PATH}, never the value itself")
+    for name in value:  # a name that is like none of ours is not shown: it may be the secret itself
+        if near := get_close_matches(str(name), sorted(_KINDS - {name}), 1):
+            raise ValueError(f"has {name}, which is not known here: write {near[0]}; there are env and file")
+    raise ValueError("is a secret: write one of {env: NAME} and {file: PATH}, and nothing beside it")
 
 
 def _one_or_more(value: Any) -> Any:

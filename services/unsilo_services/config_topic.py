@@ -60,7 +60,11 @@ def from_entries(found: dict[str, bytes]) -> Configuration:
             elif key.startswith(_ACCOUNTS):
                 accounts[key.removeprefix(_ACCOUNTS)] = _IDS.validate_json(value)
         except ValueError:
-            log.error("configuration entry %s cannot be read by this version: apply it again", key)
+            log.error(
+                "configuration entry %s cannot be read here: start the services anew where its connector is new, "
+                "apply the files again where this version is older",
+                key,
+            )
     accounts |= {name: list(item.own_accounts) for name, item in connections.items() if item.own_accounts is not None}
     return Configuration(hub or HubSection(), connections, flows, accounts, declares_hub=hub is not None)
 

@@ -5,12 +5,13 @@ where it runs; the others put a placeholder in its place.
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 from unsilo_connectors.contract import Connection, Connector
 from unsilo_connectors.discovery import connectors
 from unsilo_connectors.secrets import Resolved
@@ -20,10 +21,20 @@ from unsilo_schemas.topics import Topic, Topics
 
 from .errors import UnsiloError
 
-ConnectionId = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
 Resolver = Callable[[Mapping[str, str]], Resolved]
 
 PLACEHOLDER = Resolved("unresolved")
+_ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+_URL = re.compile(r"https?://[^\s?#]+")
+
+
+def _id(value: str) -> str:
+    if not _ID.fullmatch(value):
+        raise ValueError("must be lower-case letters, digits and hyphens within, at most 40: such as help-desk")
+    return value
+
+
+ConnectionId = Annotated[str, AfterValidator(_id)]
 
 
 class SecretUnavailable(UnsiloError):
@@ -37,11 +48,13 @@ class _Section(BaseModel):
 class HubSection(_Section):
     """What holds for the whole hub."""
 
-    public_url: str = Field(default="http://localhost:8080", pattern=r"^https?://[^\s?#]+$")
+    public_url: str = "http://localhost:8080"
 
     @field_validator("public_url")
     @classmethod
-    def _without_slash(cls, value: str) -> str:
+    def _address(cls, value: str) -> str:
+        if not _URL.fullmatch(value):
+            raise ValueError("must be a whole address without ? and #: such as https://hub.example.org")
         return value.rstrip("/")
 
 
@@ -70,7 +83,7 @@ class ConnectionSection(_Section):
 class StepSection(_Section):
     """One thing that a flow does: write something to a connection."""
 
-    deliver: ConnectionId
+    deliver: str = Field(description="a connection's id")
     action: str
     to: str | None = Field(default=None, description="field of the entity whose copy over there is acted on")
     arguments: dict[str, Any] = Field(default_factory=dict, alias="with")
@@ -189,6 +202,30 @@ def from_environment(reference: Mapping[str, str]) -> Resolved:
 def is_reference(value: Any) -> bool:
     """Whether a value in a file is `{env: NAME}` or `{file: PATH}`."""
     return isinstance(value, dict) and len(value) == 1 and isinstance(value.get("env", value.get("file")), str)
+
+
+def unset(configuration: Configuration, kinds: Collection[str] = ("env", "file")) -> Iterator[tuple[str, str]]:
+    """The references that lead nowhere where this is asked: the connection, and what is missing.
+
+    No file is opened: one that is a pipe would be read empty.
+    """
+    for name, section in configuration.connections.items():
+        for reference in _references(section.settings):
+            for kind, place in reference.items():
+                if kind not in kinds:
+                    continue
+                if kind == "env" and not os.environ.get(place):
+                    yield name, f"environment variable {place} is not set"
+                if kind == "file" and not Path(place).exists():
+                    yield name, f"file {place} is not there"
+
+
+def _references(value: Any) -> Iterator[Mapping[str, str]]:
+    if is_reference(value):
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _references(item)
 
 
 def _resolved(value: Any, resolve: Resolver) -> Any:

@@ -15,6 +15,14 @@ _MOST_BYTES = 1024 * 1024  # reading YAML takes minutes and gigabytes for ten ti
 _MOST_PLACES = 100_000  # aliases can make a page of text into more than any memory holds
 _MOST_LEVELS = 50
 _QUOTED = re.compile(r"'[^']{3,}'|\"[^\"]{3,}\"")
+_REMEDIES = (
+    ("tab", "a tab stands where spaces belong: indent with spaces"),
+    ("\\t", "a tab stands where spaces belong: indent with spaces"),
+    ("but found '<scalar>'", "a text goes on behind its closing quote: quote the whole text"),
+    ("but got '<scalar>'", "a text goes on behind its closing quote: quote the whole text"),
+    ("mapping values are not allowed", "a colon where none can be: quote the whole text, or mend the indentation"),
+)
+"""What the YAML library says, and what to say instead."""
 _TAG = "tag:yaml.org,2002:"
 _PLAIN = frozenset(_TAG + kind for kind in ("map", "seq", "str", "int", "float", "bool", "null", "merge"))
 
@@ -41,7 +49,12 @@ class Document:
     lines: dict[tuple[Step, ...], int]
 
     def fault(self, path: tuple[Step, ...], problem: str) -> Fault:
-        """A fault at a place, or at the nearest place around it that stands in the file."""
+        """A fault at a place, or at the nearest place around it that stands in the file.
+
+        One that is counted and does not stand there is the only one, written without a list.
+        """
+        while path and path not in self.lines and isinstance(path[-1], int):
+            path = path[:-1]
         around = path
         while around and around not in self.lines:
             around = around[:-1]
@@ -67,8 +80,8 @@ def files(paths: Iterable[Path], faults: list[Fault]) -> Iterator[Path]:
                 yield file
 
 
-def parse(file: Path, sections: Iterable[str], faults: list[Fault]) -> Document | None:
-    """A file that holds those sections; None, and why, where it is no YAML or something else."""
+def parse(file: Path, holds: str, faults: list[Fault]) -> Document | None:
+    """A file of sections; None, and why, where it is no YAML or something else than what such a file `holds`."""
     lines: dict[tuple[Step, ...], int] = {}
     try:
         text = _text(file)
@@ -81,7 +94,7 @@ def parse(file: Path, sections: Iterable[str], faults: list[Fault]) -> Document 
                 lines[path] = line
             data = yaml.load(text, Loader=_Loader)  # noqa: S506  # a safe one
         if not isinstance(data, dict):
-            raise _Unreadable(1, f"must hold the sections {', '.join(sections)}")
+            raise _Unreadable(1, f"is empty: {holds}" if data is None else f"has no sections: {holds}")
     except _Unreadable as error:
         faults.append(Fault(file, error.line, "", str(error)))
         return None
@@ -136,7 +149,8 @@ def _told_where(text: str) -> Iterator[None]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         # What it quotes comes from the file, and may be a secret that looks like an alias or a tag.
-        problem = _QUOTED.sub("…", error.problem or error.context or "unreadable")
+        said = error.problem or error.context or "unreadable"
+        problem = next((remedy for part, remedy in _REMEDIES if part in said), _QUOTED.sub("…", said))
         raise _Unreadable(mark.line + 1 if mark else 1, f"is not YAML: {problem}") from None
     except RecursionError:
         raise _Unreadable(1, f"is nested deeper than {_MOST_LEVELS} levels: write it flatter") from None

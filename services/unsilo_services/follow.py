@@ -1,6 +1,7 @@
 """Whether the services have taken a configuration over: it is applied when they read what it names."""
 
 import time
+from collections.abc import Iterable
 
 from unsilo_schemas.topics import Topics
 
@@ -9,6 +10,7 @@ from .configuration import Configuration
 from .kafka import Kafka
 
 _PAUSE_SECONDS = 0.1
+_SETTLED_SECONDS = 3.0
 
 
 def not_followed(kafka: Kafka, topics: Topics, configuration: Configuration, absent_is_fine: bool) -> list[str]:
@@ -22,6 +24,22 @@ def not_followed(kafka: Kafka, topics: Topics, configuration: Configuration, abs
         elif members and not wanted <= read:
             missing.append(f"{service} does not read {', '.join(sorted(wanted - read))}")
     return missing
+
+
+def not_taken(kafka: Kafka, topics: Topics, connections: Iterable[str]) -> list[str]:
+    """Connections that the running normalizer does not read, though they are configured; none where nobody runs one.
+
+    Its workers may be sharing them out anew, so it is asked again for some seconds.
+    """
+    wanted = sorted(connections)
+    end = time.monotonic() + _SETTLED_SECONDS
+    while True:
+        members = kafka.members(topics.group("normalizer"))
+        read = {topic for member in members for topic, _ in member}
+        missing = [name for name in wanted if members and topics.raw(name).name not in read]
+        if not missing or time.monotonic() > end:
+            return missing
+        time.sleep(_PAUSE_SECONDS)
 
 
 def unknown_accounts(kafka: Kafka, topics: Topics) -> list[str]:

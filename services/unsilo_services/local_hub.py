@@ -14,7 +14,7 @@ from .broker.local import LocalKafka
 from .errors import UnsiloError
 from .health import is_ready
 from .kafka import Kafka
-from .settings import HubSettings, note_addresses
+from .settings import HubSettings, note_addresses, noted_in
 from .supervisor import Supervisor, service_command
 
 SERVICES = ("gateway", *CONSUMERS, "monitor")
@@ -34,6 +34,7 @@ class LocalHub:
         self.topics = Topics(settings.topic_prefix)
         self.supervisor = Supervisor(settings.data / "logs", say)
         self._workers = workers
+        self._noted = False
         given = os.environ.get("UNSILO_KAFKA_BOOTSTRAP")
         self.broker = None if given else LocalKafka(settings.data / "kafka", ephemeral=ephemeral)
 
@@ -51,8 +52,10 @@ class LocalHub:
     def start_kafka(self) -> Kafka:
         """Starts the local Kafka, or finds the one that is named, and creates the topics. Returns the way to it.
 
-        Raises HubNotReady before anything is started where the gateway could not listen.
+        Raises HubNotReady before anything is started where a hub runs in the data folder already, or where the gateway
+        could not listen.
         """
+        self._require_alone()
         assert self.gateway  # noqa: S101  # which port it gets is found out now
         if self.broker is not None:
             self.broker.start()
@@ -61,6 +64,14 @@ class LocalHub:
         self.kafka.wait()
         self.kafka.create(self.topics.fixed())
         return self.kafka
+
+    def _require_alone(self) -> None:
+        noted = noted_in(self.settings.data)
+        if "gateway" in noted and is_ready(noted["gateway"]):
+            raise HubNotReady(
+                f"a hub runs here already, its gateway at {noted['gateway']}: use that one (`unsilo status`), stop it "
+                f"with Ctrl-C where it was started, or name another folder than {self.settings.data} with UNSILO_DATA"
+            )
 
     def start_services(self, environment: Mapping[str, str] | None = None) -> None:
         """Starts every service, all at once."""
@@ -86,6 +97,7 @@ class LocalHub:
             self.watch()
             time.sleep(WATCH_SECONDS)
         note_addresses(self.settings, {"gateway": self.gateway, "bootstrap": self.kafka.bootstrap})
+        self._noted = True
 
     def watch(self) -> None:
         """Restarts what died. Raises BrokerUnavailable when the local Kafka is gone."""
@@ -96,7 +108,8 @@ class LocalHub:
     def stop(self) -> None:
         """Stops the services, the gateway first, then the local Kafka."""
         self.supervisor.stop()
-        note_addresses(self.settings, {})
+        if self._noted:  # another hub's addresses are left alone
+            note_addresses(self.settings, {})
         if self.broker is not None:
             self.broker.stop()
 

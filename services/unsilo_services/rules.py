@@ -31,6 +31,8 @@ May raise what the caller of `Flow.intents` wants to hear of.
 """
 
 _LONGEST_CONDITION = 4000  # characters; CEL's parser panics on lines without end
+_IN_QUOTES = re.compile(r"\"[^\"]*\"|'[^']*'")
+_ASSIGNS = re.compile(r"(?<![=!<>])=(?!=)")
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -191,7 +193,8 @@ def _condition(text: str | None, slips: list[RuleBroken]) -> cel.Program | None:
     try:
         return cel.compile(text)
     except ValueError as error:
-        slips.append(RuleBroken(("when",), f"is no CEL expression: {_first(error)}"))
+        said = "== compares, = does nothing" if _ASSIGNS.search(_IN_QUOTES.sub("", text)) else _first(error)
+        slips.append(RuleBroken(("when",), f"is no CEL expression: {said}"))
         return None
 
 

@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 KAFKA_PREFIX = "UNSILO_KAFKA_"
 LOCAL = "127.0.0.1"
+_KAFKA_PORT = 9092
 
 
 class HubSettings(BaseSettings):
@@ -40,24 +41,31 @@ class HubSettings(BaseSettings):
 def kafka_options(settings: HubSettings) -> dict[str, str]:
     """librdkafka's options from `UNSILO_KAFKA_…`: `UNSILO_KAFKA_SASL_MECHANISM` becomes `sasl.mechanism`.
 
-    `UNSILO_KAFKA_BOOTSTRAP` puts any cluster in the local Kafka's place; without it, the hub that runs in the data
-    folder is used.
+    `UNSILO_KAFKA_BOOTSTRAP` puts any cluster in the local Kafka's place; without it, the hub that is `running` is used.
     """
     options = {
         name.removeprefix(KAFKA_PREFIX).lower().replace("_", "."): value
         for name, value in os.environ.items()
         if name.startswith(KAFKA_PREFIX)
     }
-    bootstrap = options.pop("bootstrap", None) or running(settings).get("bootstrap") or f"{LOCAL}:9092"
+    bootstrap = options.pop("bootstrap", None) or running(settings).get("bootstrap") or f"{LOCAL}:{_KAFKA_PORT}"
     return {**options, "bootstrap.servers": bootstrap}
 
 
 def running(settings: HubSettings) -> dict[str, str]:
+    """Where the hub is that runs in the data folder; unless one is set, in that of this folder or the next above it."""
+    if "data" in settings.model_fields_set:
+        return noted_in(settings.data)
+    here = Path.cwd()
+    return next(filter(None, (noted_in(folder / settings.data) for folder in (here, *here.parents))), {})
+
+
+def noted_in(data: Path) -> dict[str, str]:
     """Addresses that the local Kafka (`bootstrap`) and `unsilo up` (`gateway`) wrote down when they last started."""
     addresses: dict[str, str] = {}
     for note in ("kafka/broker.json", "running.json"):
         try:
-            addresses |= json.loads((settings.data / note).read_text())
+            addresses |= json.loads((data / note).read_text())
         except (OSError, ValueError, TypeError):
             continue
     return addresses

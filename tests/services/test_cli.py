@@ -17,12 +17,13 @@ import pytest
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 from unsilo_connectors.discovery import connectors
 from unsilo_schemas.catalogue import EVENT_TYPES
+from unsilo_services.broker.local import free_ports
 from unsilo_services.cli.output import wrapped
 from unsilo_services.config_topic import from_entries, load, publish_accounts
 from unsilo_services.health import is_ready
 from unsilo_services.kafka import TopicPartition
 from unsilo_services.local_hub import LocalHub
-from unsilo_services.settings import HubSettings
+from unsilo_services.settings import HubSettings, note_addresses, running
 from unsilo_services.supervisor import Supervisor
 
 from tests.services.commands import Ran, Unsilo, typed
@@ -77,10 +78,25 @@ def test_check_says_what_is_wrong_by_file_line_and_field(unsilo: Unsilo, file: P
     assert (ran.code, ran.out) == (1, "")
     assert [line.split(": ")[:2] for line in ran.err.splitlines()] == [
         ["unsilo.yaml:3", "connections.0.connector"],
-        ["unsilo.yaml:4", "connections.1.settings.signing_secret.0"],
+        ["unsilo.yaml:4", "connections.1.settings.signing_secret"],
     ]
     assert CANARY not in ran.err
     assert unsilo(None, "check", "-f", "nowhere.yaml").err.startswith("nowhere.yaml:1: ")
+
+
+def test_check_warns_of_a_secret_whose_file_is_not_there(unsilo: Unsilo, file: Path) -> None:
+    file.write_text(FILE.replace("{env: SECRET}", "[{file: secrets/desk}, {file: unsilo.yaml}]"))
+    ran = unsilo(None, "check")
+    assert (ran.code, ran.err.count("\n")) == (0, 1), "variables belong to where the hub runs"
+    assert "connection helpdesk: file secrets/desk is not there here: set it where gateway" in ran.err
+
+
+def test_files_can_be_named_without_an_option(unsilo: Unsilo, file: Path) -> None:
+    file.rename(file.with_name("other.yaml"))
+    assert unsilo(None, "check").err.startswith("unsilo.yaml:1: file: does not exist")
+    assert unsilo(None, "check", "other.yaml").out.startswith("2 connections")
+    file.write_text("connections: []")
+    assert unsilo(None, "check", "other.yaml", "-f", "unsilo.yaml", "--json").json()["connections"]
 
 
 def test_check_says_what_is_wrong_as_json(unsilo: Unsilo, file: Path) -> None:
@@ -110,6 +126,43 @@ def test_apply_puts_everything_in_and_is_done_when_that_is_so(hub: Hub, unsilo: 
     assert SECRET.encode() not in b"".join(entries_of(hub).values())
     again = unsilo(hub, "apply", "--json")
     assert again.json() == []
+
+
+@pytest.mark.kafka
+def test_apply_warns_of_secrets_that_are_not_here(hub: Hub, unsilo: Unsilo, file: Path) -> None:
+    file.write_text(FILE.replace("{env: SECRET}", "{file: secrets/desk}"))
+    ran = unsilo(hub, "apply")
+    assert ran.code == 0
+    assert "connection helpdesk: file secrets/desk is not there here" in ran.err
+    assert "connection chat: environment variable NOT_SET is not set here" in ran.err
+
+
+@pytest.mark.kafka
+def test_a_connection_that_the_running_services_do_not_know_is_called_neither_followed_nor_open(
+    hub: Hub, unsilo: Unsilo, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unsilo_services.cli.config._FOLLOW_SECONDS", 0.0)
+    monkeypatch.setattr("unsilo_services.follow._SETTLED_SECONDS", 0.0)
+    hub.kafka.create([hub.topics.raw("chat")])
+    old = hub.kafka.consumer(f"{hub.prefix}.normalizer")
+    try:
+        old.subscribe([hub.topics.raw("chat").name])
+        eventually(lambda: old.poll(0.1) is None and old.assignment(), "the group to have a member")
+        for ran in (unsilo(hub, "apply"), unsilo(hub, "apply")):  # the second finds nothing to change, and no remedy
+            assert ran.code == 1
+            assert ", but not followed: 2 connections" in ran.out
+            assert f"normalizer does not read {hub.topics.raw('helpdesk').name}: start the services anew" in ran.err
+        assert unsilo(hub, "apply", "--json").code == 1
+        rows = {row["id"]: row["state"] for row in unsilo(hub, "connections", "list", "--json").json()}
+        assert rows["helpdesk"] == "not followed by the running services: start them anew"
+        assert "NOT_SET" in rows["chat"]
+        assert "start them anew" in unsilo(hub, "connections", "show", "helpdesk", "--json").json()["state"]
+        checks = {check["check"]: check["findings"] for check in unsilo(hub, "doctor", "--json").json()["checks"]}
+        wrong = [finding for finding in checks["configuration"] if finding["level"] == "wrong"]
+        assert [finding["what"].partition(":")[0] for finding in wrong] == ["connection helpdesk"]
+        assert "start the services anew" in wrong[0]["remedy"]
+    finally:
+        old.close()
 
 
 @pytest.mark.kafka
@@ -370,6 +423,81 @@ def test_says_in_a_sentence_that_no_kafka_answers(file: Path, words: list[str]) 
     assert "127.0.0.1:1" in ran.stderr
     assert "unsilo up" in ran.stderr
     assert len(ran.stderr.splitlines()) == 1
+
+
+def beside_nothing(folder: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """A command in a folder, and nothing said by the environment."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("UNSILO_")} | more
+    command = [sys.executable, "-m", "unsilo_services.cli.app", *words]
+    return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=60)
+
+
+def test_says_where_no_hub_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unsilo: Unsilo) -> None:
+    (port,) = free_ports(1)
+    monkeypatch.setattr("unsilo_services.settings._KAFKA_PORT", port)  # lest a Kafka of this machine answers
+    monkeypatch.setattr("unsilo_services.cli.hub.REACH_SECONDS", 3600)  # what is said is said at once
+    monkeypatch.delenv("UNSILO_KAFKA_BOOTSTRAP", raising=False)
+    assert f"no hub runs with UNSILO_DATA={tmp_path / 'data'}: " in unsilo(None, "connections", "list").err
+    monkeypatch.delenv("UNSILO_DATA")
+    ran = unsilo(None, "connections", "list")
+    assert ran.code == 1
+    assert ran.err.startswith(f"no hub runs in {tmp_path} or a folder above it: start one with `unsilo up`, ")
+    assert "UNSILO_KAFKA_BOOTSTRAP" in ran.err
+
+
+def test_the_hub_of_a_folder_is_found_from_the_folders_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("UNSILO_DATA", raising=False)
+    inner = tmp_path / "docs" / "platform"
+    inner.mkdir(parents=True)
+    monkeypatch.chdir(inner)
+    note_addresses(HubSettings(data=tmp_path / ".unsilo"), {"gateway": "http://127.0.0.1:1"})
+    assert running(HubSettings()) == {"gateway": "http://127.0.0.1:1"}
+    note_addresses(HubSettings(data=tmp_path / "docs" / ".unsilo"), {"gateway": "http://127.0.0.1:2"})
+    assert running(HubSettings()) == {"gateway": "http://127.0.0.1:2"}, "the nearest"
+    assert running(HubSettings(data=Path("elsewhere"))) == {}, "a folder that is named is the only one"
+
+
+def test_up_refuses_a_wrong_file_before_it_starts_anything(tmp_path: Path) -> None:
+    (tmp_path / "unsilo.yaml").write_text("hub: {public_url: localhost}")
+    ran = beside_nothing(tmp_path, "up")
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert ran.stderr.startswith("unsilo.yaml:1: hub.public_url: ")
+    assert beside_nothing(tmp_path, "up", "-f", "nope.yaml").stderr.startswith("nope.yaml:1: ")
+    assert not (tmp_path / ".unsilo").exists()
+
+
+@pytest.mark.kafka
+def test_up_applies_the_file_that_lies_where_it_is_started(hub: Hub, file: Path) -> None:
+    command = [sys.executable, "-m", "unsilo_services.cli.app", "up"]
+    with subprocess.Popen(command, env=hub.environment, cwd=file.parent) as process:
+        try:
+            eventually(lambda: "connection/chat" in entries_of(hub), "the configuration")
+        finally:
+            process.terminate()
+
+
+def test_up_says_that_a_hub_runs_in_this_folder_already(tmp_path: Path) -> None:
+    class Answering(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"ok":true}')
+
+        def log_message(self, format: str, *words: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Answering) as other:
+        thread = threading.Thread(target=other.serve_forever)
+        thread.start()
+        gateway = f"http://127.0.0.1:{other.server_port}"
+        note_addresses(HubSettings(data=tmp_path / ".unsilo"), {"gateway": gateway})
+        ran = beside_nothing(tmp_path, "up", UNSILO_KAFKA_BOOTSTRAP="127.0.0.1:1")
+        other.shutdown()
+        thread.join()
+    assert ran.returncode == 1
+    assert ran.stderr.startswith(f"a hub runs here already, its gateway at {gateway}: ")
+    assert "UNSILO_DATA" in ran.stderr
+    assert running(HubSettings(data=tmp_path / ".unsilo")) == {"gateway": gateway}, "it can still be found"
 
 
 def test_a_restart_is_announced_for_when_it_is(tmp_path: Path) -> None:

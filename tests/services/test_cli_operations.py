@@ -512,6 +512,13 @@ class TestStatus:
         assert looks[0]["at"] < looks[1]["at"]
 
 
+def refuse(hub: Hub, connection: str, reason: str, skew: float | None = None) -> None:
+    """Notes a refusal as the gateway does."""
+    facts: dict[str, Any] = {"reason": reason, "status": 401, "address": "192.0.2.7", "skew_seconds": skew}
+    key, value, headers = audit_record(REJECTED, connection, datetime.now(UTC), facts)
+    write(hub, hub.topics.audit().name, value, key or b"", headers)
+
+
 @pytest.fixture(scope="module")
 def ill(kafka_bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> Hub:
     """A hub of which much is wrong."""
@@ -521,9 +528,7 @@ def ill(kafka_bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> Hub:
     configure(hub, connections, [flow("broken", "ticket.ticket.created", when="entity.")])
     bury(hub, deliver(hub, "desk", ticket("1")), "normalizer")
     for reason, skew in (("too_old", 720.0), ("too_old", 730.0), ("secret_missing", None)):
-        facts: dict[str, Any] = {"reason": reason, "status": 401, "address": "192.0.2.7", "skew_seconds": skew}
-        key, value, headers = audit_record(REJECTED, "desk", datetime.now(UTC), facts)
-        write(hub, hub.topics.audit().name, value, key or b"", headers)
+        refuse(hub, "desk", reason, skew)
     hub.kafka.admin.delete_topics([hub.topics.ledger().name])[hub.topics.ledger().name].result(PATIENCE_SECONDS)
     eventually(lambda: not hub.kafka.partitions(hub.topics.ledger().name), "the topic to be gone")
     return hub
@@ -609,6 +614,31 @@ class TestDoctor:
         }
         assert {name for name, found in wrong.items() if found} == {"dead letters"}, wrong
 
+    def test_calls_a_secret_wrong_that_the_gateway_lacks_until_a_delivery_is_taken_in(
+        self, hub: Hub, unsilo: Unsilo
+    ) -> None:
+        hub.connect(section("desk", "zendesk", settings={"signing_secret": {"env": "NOT_SET_ANYWHERE"}}))
+        assert self.level(unsilo, hub, "configuration", "NOT_SET_ANYWHERE") == "look"
+        refuse(hub, "desk", "secret_missing")
+        assert self.level(unsilo, hub, "configuration", "NOT_SET_ANYWHERE") == "wrong"
+        assert self.level(unsilo, hub, "senders", "secret_missing") == "wrong"
+        deliver(hub, "desk", ticket("1"), at=datetime.now(UTC))
+        assert self.level(unsilo, hub, "configuration", "NOT_SET_ANYWHERE") == "look"
+        assert self.level(unsilo, hub, "senders", "secret_missing") == "look"
+
+    def test_calls_refusals_wrong_where_nothing_else_has_come_of_late(self, hub: Hub, unsilo: Unsilo) -> None:
+        hub.connect(section("desk", "zendesk"))
+        for level in ("look", "look", "wrong"):
+            refuse(hub, "desk", "signature_wrong")
+            assert self.level(unsilo, hub, "senders", "signature_wrong") == level
+        deliver(hub, "desk", ticket("1"), at=datetime.now(UTC))
+        assert self.level(unsilo, hub, "senders", "signature_wrong") == "look"
+
+    def level(self, unsilo: Unsilo, hub: Hub, check: str, what: str) -> str:
+        found = self.findings(unsilo(hub, "doctor", "--json"))[check]
+        (finding,) = [finding for finding in found if what in finding["what"]]
+        return finding["level"]
+
     def test_says_which_queue_is_late_though_somebody_works_on_it(self, hub: Hub, unsilo: Unsilo) -> None:
         hub.connect(section("desk", "zendesk"))
         deliver(hub, "desk", ticket("1"), at=LATELY)
@@ -650,7 +680,7 @@ class TestDoctor:
     def test_says_that_kafka_is_away_and_looks_at_what_it_can(
         self, unsilo: Unsilo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("unsilo_services.cli.doctor.REACH_SECONDS", 0.5)
+        monkeypatch.setattr("unsilo_services.cli.hub.REACH_SECONDS", 0.5)
         away = {"UNSILO_KAFKA_BOOTSTRAP": "127.0.0.1:1", "UNSILO_DATA": str(tmp_path)}
         ran = unsilo(None, "doctor", "--json", **away)
         assert ran.code == 1

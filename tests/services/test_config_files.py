@@ -32,6 +32,18 @@ flows:
         with: {body: "{{ entity.body }}"}
 """
 
+DECLARED = """\
+connections:
+  - {id: helpdesk, connector: zendesk, settings: {signing_secret: {env: A}}}
+  - {id: wall, connector: slack, audience: internal, settings: {signing_secret: {env: B}}}
+"""
+WRITES = """\
+flows:
+  - id: f
+    on: ticket.ticket.created
+    do: [{deliver: wall, action: post, with: {channel: c, text: t}}]
+"""
+
 
 def write(folder: Path, text: str | bytes, name: str = "unsilo.yaml") -> Path:
     file = folder / name
@@ -69,22 +81,32 @@ def test_comes_through_the_topic_as_it_was_with_references_and_no_secrets(
     assert json.loads(records["connection/helpdesk"])["settings"]["signing_secret"][0] == {"env": "NEW"}
 
 
-def test_an_entry_that_cannot_be_read_is_left_out_and_the_others_hold(tmp_path: Path) -> None:
+def test_an_entry_that_cannot_be_read_is_left_out_and_the_others_hold(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     good = entries(read([write(tmp_path, GOOD)]))
     broken = {"connection/x": b"{", "flow/y": b'{"id": 1}', "hub": b"null", "accounts/z": b"{}", "what/ever": b"\xff"}
     assert from_entries(
         {**broken, **{key: value for key, value in good.items() if key != "hub"}}
     ).connections.keys() == {"helpdesk"}
+    (said,) = [record.getMessage() for record in caplog.records if "connection/x" in record.getMessage()]
+    assert "start the services anew where its connector is new" in said
 
 
 WRONG = {
-    "no section": ("connectoins: []", 1, "connectoins", "there are hub, connections, flows"),
+    "no section": ("connectoins: []", 1, "connectoins", "did you mean connections?"),
+    "a section of no name": ("systems: []", 1, "systems", "there are hub, connections, flows"),
     "a section that is no list": ("connections: {id: a}", 1, "connections", "must be a list"),
     "an empty text for a list": ("hub:\nconnections: ''", 2, "connections", "must be a list"),
     "false for a list": ("flows: false", 1, "flows", "must be a list"),
     "a hub that is no mapping": ("hub: [1]", 1, "hub", "dictionary"),
-    "an unknown field": ("hub: {publicurl: http://a}", 1, "hub.publicurl", "there are public_url"),
-    "an address that is none": ("hub:\n  public_url: hub.example.org", 2, "hub.public_url", "https?://"),
+    "an unknown field": ("hub: {port: 80}", 1, "hub.port", "there are public_url"),
+    "an address that is none": (
+        "hub:\n  public_url: hub.example.org",
+        2,
+        "hub.public_url",
+        "such as https://hub.example.org",
+    ),
     "an item that is no mapping": ("connections:\n - zendesk", 2, "connections.0", "dictionary"),
     "an item that is null": ("connections:\n -\n", 2, "connections.0", "dictionary"),
     "no id": (
@@ -97,13 +119,13 @@ WRONG = {
         "connections:\n - connector: slack\n   id: größe\n   settings: {signing_secret: {env: A}}",
         3,
         "connections.0.id",
-        "[a-z0-9]",
+        "lower-case letters, digits and hyphens",
     ),
     "an id in capitals": (
         "connections:\n - connector: slack\n   id: Chat\n   settings: {signing_secret: {env: A}}",
         3,
         "connections.0.id",
-        "[a-z0-9]",
+        "lower-case letters, digits and hyphens",
     ),
     "an id that is a number": (
         "connections:\n - connector: slack\n   id: 7\n   settings: {signing_secret: {env: A}}",
@@ -115,19 +137,19 @@ WRONG = {
         "connections:\n - connector: slack\n   id: ../a\n   settings: {signing_secret: {env: A}}",
         3,
         "connections.0.id",
-        "[a-z0-9]",
+        "lower-case letters, digits and hyphens",
     ),
     "an id that ends in a line": (
         'connections:\n - connector: slack\n   id: "a\\n"\n   settings: {signing_secret: {env: A}}',
         3,
         "connections.0.id",
-        "[a-z0-9]",
+        "lower-case letters, digits and hyphens",
     ),
     "an id too long": (
         f"connections:\n - connector: slack\n   id: {'a' * 41}\n   settings: {{signing_secret: {{env: A}}}}",
         3,
         "connections.0.id",
-        "[a-z0-9]",
+        "lower-case letters, digits and hyphens",
     ),
     "no such connector": ("connections:\n - id: a\n   connector: zendesc", 3, "connections.0.connector", "zendesk"),
     "no settings": (
@@ -141,7 +163,52 @@ WRONG = {
         "     signing_secret: {env: A}\n     direct_mesages: true",
         6,
         "connections.0.settings.direct_mesages",
-        "direct_messages",
+        "did you mean direct_messages?",
+    ),
+    "a misspelt setting that must be there": (
+        "connections:\n - id: a\n   connector: slack\n   settings:\n     signing_secrt: {env: A}",
+        5,
+        "connections.0.settings.signing_secrt",
+        "did you mean signing_secret?",
+    ),
+    "a misspelt kind of reference": (
+        "connections:\n - id: a\n   connector: slack\n   settings: {signing_secret: {evn: A}}",
+        4,
+        "connections.0.settings.signing_secret",
+        "has evn, which is not known here: write env; there are env and file",
+    ),
+    "two references at once": (
+        "connections:\n - id: a\n   connector: slack\n   settings: {signing_secret: {env: A, file: b}}",
+        4,
+        "connections.0.settings.signing_secret",
+        "one of {env: NAME} and {file: PATH}",
+    ),
+    "the second of two secrets": (
+        "connections:\n - id: a\n   connector: slack\n   settings:\n     signing_secret:\n"
+        "       - {env: A}\n       - written out",
+        7,
+        "connections.0.settings.signing_secret.1",
+        "{env: NAME} or {file: PATH}",
+    ),
+    "a misspelt field of a step": (
+        "flows:\n - {id: a, on: ticket.ticket.created, do: [{delivr: b, action: c}]}",
+        2,
+        "flows.0.do.0.delivr",
+        "did you mean deliver?",
+    ),
+    "an unknown field of a step": (
+        "flows:\n - {id: a, on: ticket.ticket.created, do: [{deliver: b, action: c, unless: d}]}",
+        2,
+        "flows.0.do.0.unless",
+        "there are deliver, action, to, with",
+    ),
+    "one = in a condition": (
+        "flows:\n - id: a\n   on: ticket.ticket.created\n   when: entity.title = 'a >= b'\n"
+        "   do: [{deliver: b, action: post, with: {channel: c, text: t}}]\n"
+        "connections: [{id: b, connector: slack, audience: internal, settings: {signing_secret: {env: A}}}]",
+        4,
+        "flows.0.when",
+        "is no CEL expression: == compares",
     ),
     "a rate of nothing": (
         "connections:\n - id: a\n   connector: slack\n   settings: {signing_secret: {env: A}}\n   rate_per_minute: 0",
@@ -175,7 +242,7 @@ WRONG = {
         "   do: [{deliver: b, action: post, with: {channel: c, text: t}}]\n"
         "connections: [{id: b, connector: slack, settings: {signing_secret: {env: A}}}]",
         3,
-        "flows.0.on.0",
+        "flows.0.on",
         "ticket.ticket.closed",
     ),
 }
@@ -190,11 +257,15 @@ def test_names_file_line_field_and_remedy(tmp_path: Path, text: str, line: int, 
 
 
 BROKEN: dict[str, tuple[str | bytes, int, str]] = {
-    "an empty file": ("", 1, "must hold the sections hub, connections, flows"),
-    "only a comment": ("# nothing", 1, "must hold the sections"),
-    "a list": ("- a", 1, "must hold the sections"),
-    "a word": ("hello", 1, "must hold the sections"),
-    "a tab": ("hub:\n\tpublic_url: http://a", 2, "'\\t'"),
+    "an empty file": ("", 1, "is empty: write `connections:`, and `hub:` and `flows:` where they are wanted"),
+    "only a comment": ("# nothing", 1, "is empty"),
+    "a list": ("- a", 1, "has no sections: write `connections:`"),
+    "a word": ("hello", 1, "has no sections"),
+    "a tab": ("hub:\n\tpublic_url: http://a", 2, "indent with spaces"),
+    "a tab before a value": ("hub:\n  \tpublic_url: http://a", 2, "indent with spaces"),
+    "a text that goes on behind its quotes": ('flows:\n - when: "a" in b\n', 2, "quote the whole text"),
+    "a text that does so in brackets": ('flows: [{when: "a" in b}]\n', 1, "quote the whole text"),
+    "a colon in a text": ("flows:\n - when: a ? b : c: d\n", 2, "quote the whole text"),
     "an open bracket": ("hub: {\nconnections: [", 2, "is not YAML"),
     "two documents": ("hub:\n---\nhub:", 2, "another document"),
     "Latin-1": ("hub:\n  # für alle\n".encode("latin-1"), 2, "save it as UTF-8"),
@@ -302,7 +373,8 @@ def test_says_everything_that_is_wrong_in_all_files_at_once(tmp_path: Path) -> N
 def test_a_wrong_field_of_a_connection_hides_no_other_and_is_no_fault_of_a_flow(tmp_path: Path) -> None:
     text = """\
         connections:
-          - {id: chat, connector: slack, audience: everyone, partitions: 0, settings: {tokn: {env: A}}}
+          - {id: chat, connector: slack, audience: everyone, partitions: 0,
+             settings: {signing_secrt: {env: A}, tokn: {env: A}}}
         flows:
           - id: f
             on: [ticket.ticket.creatd, ticket.ticket.opend]
@@ -314,14 +386,36 @@ def test_a_wrong_field_of_a_connection_hides_no_other_and_is_no_fault_of_a_flow(
     assert [(fault.line, fault.field) for fault in refused(write(tmp_path, text))] == [
         (2, "connections.0.audience"),
         (2, "connections.0.partitions"),
-        (2, "connections.0.settings.signing_secret"),
-        (2, "connections.0.settings.tokn"),
-        (5, "flows.0.on.0"),
-        (5, "flows.0.on.1"),
-        (6, "flows.0.when"),
-        (8, "flows.0.do.0.with.text"),
-        (9, "flows.0.do.1.deliver"),
+        (3, "connections.0.settings.signing_secrt"),
+        (3, "connections.0.settings.tokn"),
+        (6, "flows.0.on.0"),
+        (6, "flows.0.on.1"),
+        (7, "flows.0.when"),
+        (9, "flows.0.do.0.with.text"),
+        (10, "flows.0.do.1.deliver"),
     ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        DECLARED.replace("id: wall", "id: Wall_1") + WRITES.replace("wall", "Wall_1"),
+        DECLARED.replace("id: wall", "id: Wall_1") + WRITES,
+        DECLARED.replace("id: wall, ", "") + WRITES,
+        DECLARED.replace("id: wall", "id: helpdesk") + WRITES,
+        DECLARED.replace("connections", "conections") + WRITES,
+        DECLARED + WRITES + "connections: [{id: other, connector: slack, settings: {signing_secret: {env: B}}}]\n",
+    ],
+    ids=["a bad id", "another id", "no id", "an id twice", "a misspelt section", "a section twice"],
+)
+def test_that_a_connection_is_faulty_is_no_fault_of_the_flow_that_writes_to_it(tmp_path: Path, text: str) -> None:
+    assert only_fault(tmp_path, text).field.startswith("con")
+
+
+def test_a_file_that_cannot_be_read_may_hold_what_others_write_to(tmp_path: Path) -> None:
+    write(tmp_path, "\t", "broken.yaml")
+    write(tmp_path, WRITES, "flows.yaml")
+    assert [fault.file.name for fault in refused(tmp_path)] == ["broken.yaml"]
 
 
 def test_a_key_that_stands_twice_hides_no_other_fault(tmp_path: Path) -> None:

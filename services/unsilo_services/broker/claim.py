@@ -60,4 +60,6 @@ def _held(folder: Path, signature: str) -> BrokerUnavailable:
     else:
         who = f"the broker at {holder['bootstrap']} (pid {holder['pid']})"
         use = f"use that one (UNSILO_KAFKA_BOOTSTRAP={holder['bootstrap']}), "
-    return BrokerUnavailable(f"{folder} is in use by {who}: {use}stop it, or name another folder", signature)
+    return BrokerUnavailable(
+        f"{folder} is in use by {who}: {use}stop it, or name another folder with UNSILO_DATA", signature
+    )

@@ -3,18 +3,18 @@
 import ipaddress
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from statistics import median
-from typing import Literal
 from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
 from ..config_topic import entries
 from ..configuration import SecretUnavailable, connection_of, from_environment
+from ..follow import not_taken
 from ..health import is_ready
-from .audit_trail import SKEWED
-from .examination import Examination, Finding
+from .audit_trail import SKEWED, Noted
+from .examination import Examination, Finding, Level
 from .letters import REMEDIES
 from .moments import lasting
 from .output import counted
@@ -22,6 +22,7 @@ from .own_accounts import cannot_ask
 
 _LATE_SECONDS = 60.0
 _LOOK_AGAIN_SECONDS = 2.0
+_ALL_REFUSED = 3  # so many refusals in a row, and nothing taken in since, are no stranger's knocking
 
 
 def configuration(examination: Examination) -> Iterator[Finding]:
@@ -32,14 +33,23 @@ def configuration(examination: Examination) -> Iterator[Finding]:
     known = {*entries(found), *(f"accounts/{name}" for name in found.accounts)}
     unread = sorted(key for key in hub.entries if key not in known)
     if unread:
-        yield Finding("wrong", f"this version cannot read {', '.join(unread)}", "apply the configuration again")
+        yield Finding(
+            "wrong", f"this version cannot read {', '.join(unread)}",
+            "bring its connector back or update this version, or apply the configuration again",
+        )  # fmt: skip
+    for name in not_taken(hub.kafka, hub.topics, found.connections):
+        yield Finding(
+            "wrong", f"connection {name}: the running services do not follow it, its deliveries may be answered 401",
+            "start the services anew: they look for connectors when they start; or see the normalizer's log",
+        )  # fmt: skip
     yield from _flows(examination)
     for name, section in found.connections.items():
         try:
             connection_of(section, from_environment)
         except SecretUnavailable as error:
+            refused = any(note.facts.get("reason") == "secret_missing" for note in examination.refused_last(name))
             yield Finding(
-                "look", f"connection {name}: {error}, here",
+                "wrong" if refused else "look", f"connection {name}: {error}, here",
                 "set it where gateway and delivery run; `unsilo send` needs it here",
             )  # fmt: skip
         except ValidationError:
@@ -195,7 +205,7 @@ def senders(examination: Examination) -> Iterator[Finding]:
             counts[note.connection or "", reason] += 1
     yield from _skewed(skews)
     for (connection, reason), count in counts.most_common():
-        level, remedy = _refused(connection, reason)
+        level, remedy = _refused(connection, reason, examination.refused_last(connection) if connection else [])
         yield Finding(
             level,
             f"{counted(count, 'delivery', 'deliveries')} to {connection or 'no connection of ours'} refused: {reason}",
@@ -218,11 +228,17 @@ def _skewed(skews: defaultdict[str, list[float]]) -> Iterator[Finding]:
         )
 
 
-def _refused(connection: str, reason: str) -> tuple[Literal["wrong", "look"], str]:
+def _refused(connection: str, reason: str, last: Sequence[Noted]) -> tuple[Level, str]:
+    """What to say of refusals, of which those in `last` came after the last delivery that was taken in."""
+    lately = any(note.facts.get("reason") == reason for note in last)
+    if reason == "secret_missing" and not lately:
+        return "look", "it is there again: a later delivery was taken in"
     if reason == "secret_missing":
         return "wrong", "set its secret where the gateway runs, and start the gateway again"
     if not connection:
         return "look", "a vendor may have an old address: compare with `unsilo connections list`; or it is noise"
     if reason in ("too_fast", "too_large", "wrong_type"):
         return "wrong", "the sender is known: raise its limit in unsilo.yaml, or mend its settings at the vendor"
+    if lately and len(last) >= _ALL_REFUSED:
+        return "wrong", f"the last {len(last)} deliveries were all refused: compare its secret at the vendor with ours"
     return "look", "if it is the vendor: its secret there and ours differ; if not, somebody is knocking"

@@ -1,6 +1,6 @@
 """`unsilo check` and `unsilo apply`: from files to the running hub."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -9,20 +9,23 @@ import typer
 from unsilo_schemas.topics import Topics
 
 from ..config_topic import Change, applied, changes, entries, from_entries, load, publish, undeclared
-from ..configuration import Configuration, topics_of
+from ..configuration import Configuration, topics_of, unset
 from ..errors import UnsiloError
+from ..follow import await_followed
 from ..kafka import Kafka
 from ..settings import HubSettings
 from ..two_way import loops
-from .hub import REACH_SECONDS
+from .hub import Hub
 from .output import AsJson, console, counted, show_json, tell
 
 DEFAULT_FILE = Path("unsilo.yaml")
 _FOLLOW_SECONDS = 15.0
 
 Files = Annotated[
-    list[Path], typer.Option("-f", "--file", help="Configuration: files or folders of them.", show_default=True)
+    list[Path] | None,
+    typer.Option("-f", "--file", help=f"Configuration: files or folders of them; {DEFAULT_FILE} unless given."),
 ]
+Paths = Annotated[list[Path] | None, typer.Argument(help="The same as -f.", show_default=False)]
 
 
 class ConfigurationLoops(UnsiloError):
@@ -33,13 +36,14 @@ class ConfigurationLoops(UnsiloError):
         self.loops = tuple(loops)
 
 
-def check(files: Files = [DEFAULT_FILE], as_json: AsJson = False) -> None:  # noqa: B006  # typer's way to a default
+def check(paths: Paths = None, files: Files = None, as_json: AsJson = False) -> None:
     """Say what is wrong in the configuration, by file, line and field, without a hub.
 
     Example: unsilo check -f unsilo.yaml
     """
     with _faults_shown(as_json):
-        configuration = _read(files)
+        configuration = read_files(paths, files)
+    _warn(unset(configuration, ["file"]))  # variables belong to where the hub runs, files lie beside this one
     if as_json:
         show_json({"connections": sorted(configuration.connections), "flows": sorted(configuration.flows)})
     else:
@@ -47,7 +51,8 @@ def check(files: Files = [DEFAULT_FILE], as_json: AsJson = False) -> None:  # no
 
 
 def apply(
-    files: Files = [DEFAULT_FILE],  # noqa: B006  # typer's way to a default
+    paths: Paths = None,
+    files: Files = None,
     prune: Annotated[
         bool,
         typer.Option("--prune", help="Remove what no file declares any more, and `accounts/ID` with it."),
@@ -57,42 +62,38 @@ def apply(
 ) -> None:
     """Put the configuration into the running hub. It is followed within seconds, without a restart.
 
-    Nothing is applied when anything is wrong. Example: unsilo apply -f unsilo.yaml --dry-run
+    Nothing is applied when anything is wrong. Exits 1, too, where services run that do not follow it.
+    Example: unsilo apply -f unsilo.yaml --dry-run
     """
-    settings = HubSettings()
-    kafka = Kafka.from_settings(settings)
-    kafka.wait(REACH_SECONDS)
     with _faults_shown(as_json):
-        configuration = _read(files)
-        wanted = apply_read(kafka, settings, configuration, prune=prune, dry_run=dry_run)
+        configuration = read_files(paths, files)
+        hub = Hub.reach()
+        wanted = apply_read(hub.kafka, hub.settings, configuration, prune=prune, dry_run=dry_run)
     if as_json:
         show_json([{"key": change.key, "change": change.kind} for change in wanted])
+        if not dry_run and _ignored(hub, configuration):
+            raise typer.Exit(1)
         return
     for change in wanted:
         console.print(f"{change.kind:8} {change.key}", markup=False)
     done = "nothing to change" if not wanted else "nothing was changed (dry run)" if dry_run else "applied"
-    console.print(f"{done}: {_summary(configuration)}")
-
-
-def apply_files(
-    kafka: Kafka, settings: HubSettings, files: Sequence[Path], *, prune: bool, dry_run: bool
-) -> list[Change]:
-    """Applies files and returns what changed, once the services follow it (or nobody runs them)."""
-    return apply_read(kafka, settings, _read(files), prune=prune, dry_run=dry_run)
+    ignored = [] if dry_run else _ignored(hub, configuration)
+    console.print(f"{done}{', but not followed' if ignored else ''}: {_summary(configuration)}")
+    if ignored:
+        raise typer.Exit(1)
 
 
 def apply_read(
     kafka: Kafka, settings: HubSettings, configuration: Configuration, *, prune: bool, dry_run: bool
 ) -> list[Change]:
-    """Applies a configuration that was read, as `apply_files` does."""
-    from ..follow import await_followed  # brings CEL along, which takes a third of a second
-
+    """Applies a configuration that was read, and returns what changed."""
     topics = Topics(settings.topic_prefix)
     kafka.create(topics.fixed())
     before = load(kafka, topics.config())
     wanted = changes(before, entries(configuration), prune)
     if found := list(loops(from_entries(applied(before, wanted)))):  # with what other files have declared
         raise ConfigurationLoops(found)
+    _warn(unset(configuration))
     kept = undeclared(before, entries(configuration))
     if kept and not prune:
         tell(f"kept, though no file declares it: {', '.join(kept)} (--prune removes)")
@@ -103,15 +104,27 @@ def apply_read(
             tell(f"{drift.topic}: {drift.setting} is {drift.found}, not {drift.wanted}")
         if wanted:
             publish(kafka, topics.config(), wanted)
-            for missing in await_followed(kafka, topics, configuration, _FOLLOW_SECONDS):
-                tell(f"{missing} yet: see its log")
     return wanted
 
 
-def _read(files: Sequence[Path]) -> Configuration:
+def _ignored(hub: Hub, configuration: Configuration) -> list[str]:
+    """Waits until the services that run follow the configuration; says what they do not do by then, and returns it."""
+    missing = await_followed(hub.kafka, hub.topics, configuration, _FOLLOW_SECONDS)
+    for each in missing:
+        tell(f"{each}: start the services anew where a connector is new; or see its log")
+    return missing
+
+
+def _warn(missing: Iterable[tuple[str, str]]) -> None:
+    for connection, what in missing:
+        tell(f"connection {connection}: {what} here: set it where gateway and delivery run")
+
+
+def read_files(*given: Sequence[Path] | None) -> Configuration:
+    """The configuration in the files that are given, or in `unsilo.yaml`; ConfigurationRefused."""
     from ..config_files import read  # brings CEL along, which takes a third of a second
 
-    return read(files)
+    return read([path for paths in given for path in paths or ()] or [DEFAULT_FILE])
 
 
 @contextmanager

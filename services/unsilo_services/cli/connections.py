@@ -1,6 +1,6 @@
 """`unsilo connections`: the systems that this hub is connected to, and how each is doing."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -16,6 +16,7 @@ from ..configuration import (
     connector_of,
     from_environment,
 )
+from ..follow import not_taken
 from ..kafka import Message, TopicPartition, headers_of
 from ..raw_records import read_raw, received_at
 from .audit_trail import Noted, delays, refusals
@@ -38,8 +39,9 @@ def list_connections(as_json: AsJson = False) -> None:
     Example: unsilo connections list
     """
     hub = Hub.reach()
+    ignored = not_taken(hub.kafka, hub.topics, hub.configuration.connections)
     rows = [
-        {"id": name, "connector": section.connector, "url": _url(hub, name), "state": _state(section)}
+        {"id": name, "connector": section.connector, "url": _url(hub, name), "state": _state(section, ignored)}
         for name, section in sorted(hub.configuration.connections.items())
     ]
     show_rows(rows, as_json, "no connections yet: declare some in unsilo.yaml and run `unsilo apply`")
@@ -66,7 +68,7 @@ def show_connection(
         "id": name,
         "connector": section.connector,
         "url": _url(hub, name),
-        "state": _state(section),
+        "state": _state(section, not_taken(hub.kafka, hub.topics, [name])),
         "last_delivery": _when(delivery, as_json),
         "last_event": None if event is None else f"{_when(event[0], as_json)} {event[1]}",
         "refused": len(refused),
@@ -96,8 +98,10 @@ def _url(hub: Hub, name: str) -> str:
     return f"{hub.configuration.hub.public_url}/in/{name}"
 
 
-def _state(section: ConnectionSection) -> str:
-    """Whether its secrets are there, where this command runs."""
+def _state(section: ConnectionSection, ignored: Collection[str]) -> str:
+    """Whether the running services know it, and its secrets are there, where this command runs."""
+    if section.id in ignored:
+        return "not followed by the running services: start them anew"
     try:
         connection_of(section, from_environment)
     except SecretUnavailable as error:

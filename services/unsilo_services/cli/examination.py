@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Literal
 
 from ..audit import REJECTED
+from ..kafka import recorded_at
 from .audit_trail import Noted, delays, noted
 from .hub import Hub
 from .letters import Letter, Wanted, letters
@@ -65,6 +66,15 @@ class Examination:
     @cached_property
     def refusals(self) -> list[Noted]:
         return noted(self.hub, self._refused_since, REJECTED)
+
+    def refused_last(self, connection: str) -> list[Noted]:
+        """The refusals of a connection since its last delivery that was taken in."""
+        refused = [note for note in self.refusals if note.connection == connection]
+        places = self.hub.places([self.hub.topics.raw(connection).name]) if refused else []
+        ends = self.hub.kafka.end_offsets(places) if places else {}
+        newest = self.hub.at((*place, end - 1) for place, end in ends.items() if end)
+        taken = max(map(recorded_at, newest), default=None)
+        return [note for note in refused if taken is None or note.at > taken]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,7 @@
 """The hub that a command asks: where its Kafka is, what its topics are called, what is configured and recorded."""
 
+import os
+import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -7,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 from pydantic_core import from_json
@@ -24,13 +27,14 @@ from ..kafka import (
     TopicPartition,
     offset_at,
 )
-from ..settings import HubSettings
+from ..settings import LOCAL, HubSettings, running
 from .output import fail
 
 Place = tuple[str, int, int]
 """Topic, partition and offset of a record."""
 
 REACH_SECONDS = 5.0
+_AT_ONCE_SECONDS = 0.1
 _NEAR = 1000  # offsets: so few are read over rather than sought past
 _POLL_SECONDS = 0.5
 
@@ -55,8 +59,16 @@ class Hub:
     def reach(cls) -> "Hub":
         """Raises KafkaUnavailable."""
         hub = cls()
-        hub.kafka.wait(REACH_SECONDS)
+        hub.answers()
         return hub
+
+    def answers(self) -> None:
+        """Returns when Kafka answers; KafkaUnavailable, at once where nothing on this machine listens for it."""
+        host, _, port = self.kafka.bootstrap.rpartition(":")
+        absent = host == LOCAL and port.isdecimal() and not _listens(int(port))
+        if absent and "UNSILO_KAFKA_BOOTSTRAP" not in os.environ and not running(self.settings):
+            raise KafkaUnavailable(_nowhere(self.settings))
+        self.kafka.wait(_AT_ONCE_SECONDS if absent else REACH_SECONDS)
 
     def refresh(self) -> None:
         """Forgets what it was told of topics and configuration."""
@@ -149,6 +161,21 @@ class Hub:
                     yield message
         finally:
             consumer.close()
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection((LOCAL, port), REACH_SECONDS).close()
+    except (OSError, OverflowError):
+        return False
+    return True
+
+
+def _nowhere(settings: HubSettings) -> str:
+    where = f"with UNSILO_DATA={settings.data}" if "data" in settings.model_fields_set else (
+        f"in {Path.cwd()} or a folder above it"
+    )  # fmt: skip
+    return f"no hub runs {where}: start one with `unsilo up`, go to its folder, or set UNSILO_KAFKA_BOOTSTRAP"
 
 
 def place_of(message: Message) -> Place:

@@ -3,7 +3,6 @@
 import os
 import signal
 import time
-from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
@@ -14,7 +13,7 @@ from ..broker.local import run as run_broker
 from ..local_hub import SERVICES, WATCH_SECONDS, LocalHub
 from ..settings import HubSettings
 from ..supervisor import Supervisor, service_command
-from .config import apply_files
+from .config import DEFAULT_FILE, Files, Paths, apply_read, read_files
 from .output import AsJson, console, fail, show_json_line, tell
 
 
@@ -60,24 +59,25 @@ def run(
 
 
 def up(
-    files: Annotated[
-        list[Path] | None, typer.Option("-f", "--file", help="Configuration to apply first: files or folders.")
-    ] = None,
+    paths: Paths = None,
+    files: Files = None,
     ephemeral: Annotated[bool, typer.Option("--ephemeral", help="A local Kafka that keeps nothing.")] = False,
     workers: Annotated[int, typer.Option(min=1, help="Processes of each service that shares its work.")] = 1,
     as_json: AsJson = False,
 ) -> None:
     """Run the whole hub: a local Kafka (unless UNSILO_KAFKA_BOOTSTRAP is set) and every service, until Ctrl-C.
 
+    The configuration is read before anything is started, and applied as `unsilo apply` does, where there is one.
     Example: unsilo up -f unsilo.yaml
     """
     settings = HubSettings()
+    configuration = read_files(paths, files) if paths or files or DEFAULT_FILE.exists() else None
     hub = LocalHub(settings, ephemeral=ephemeral, workers=workers, say=tell)
     stopping = Interrupt()
     try:
         kafka = hub.start_kafka()
-        if files:
-            apply_files(kafka, settings, files, prune=False, dry_run=False)
+        if configuration is not None:
+            apply_read(kafka, settings, configuration, prune=False, dry_run=False)
         hub.start_services()
         hub.await_ready(lambda: not stopping.asked)
         if as_json:
