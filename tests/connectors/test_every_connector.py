@@ -14,6 +14,7 @@ from unsilo_connectors.discovery import connectors
 from unsilo_connectors.masking import MASK, masked_headers
 from unsilo_connectors.samples import Sample, rendered, samples, stored, translated
 from unsilo_schemas.catalogue import EVENT_TYPES
+from unsilo_schemas.entity import vocabulary
 from unsilo_schemas.writer import SchemaViolation, writer
 
 ALL = sorted(connectors())
@@ -155,6 +156,19 @@ def test_shows_by_sample_what_each_mapping_says(connector: Connector[Any, Any]) 
 def test_says_only_what_the_schemas_know(connector: Connector[Any, Any]) -> None:
     said = {event["type"] for sample in samples(connector) for events in sample.events for event in events}
     assert said <= set(EVENT_TYPES)
+
+
+@EACH
+def test_says_only_words_that_the_schemas_declare(connector: Connector[Any, Any]) -> None:
+    """Another one is declared first, where the field is: in `schemas/unsilo_schemas/`."""
+    undeclared = []
+    for sample in samples(connector):
+        for event in (event for events in sample.events for event in events):
+            entity, previous = event["data"]["entity"], event["data"].get("previous", {})
+            for name, words in vocabulary(EVENT_TYPES[event["type"]].entity_type.model).items():
+                said = [found["category"] for found in (entity.get(name), previous.get(f"/{name}")) if found]
+                undeclared += [f"{sample.name}: {name} {word!r}" for word in said if word not in (None, *words)]
+    assert not undeclared
 
 
 @SIGNED_CASES
