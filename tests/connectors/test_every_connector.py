@@ -18,7 +18,7 @@ from unsilo_schemas.entity import vocabulary
 from unsilo_schemas.writer import SchemaViolation, writer
 
 ALL = sorted(connectors())
-CASES = [(name, sample) for name in ALL for sample in samples(connectors()[name])]
+CASES = [(name, sample) for name in ALL for sample in samples(connectors()[name]) if sample.recorded]
 SIGNED_CASES = pytest.mark.parametrize(
     ("connector", "sample"),
     [pytest.param(connectors()[name], sample, id=f"{name}-{sample.name}") for name, sample in CASES],
@@ -42,6 +42,14 @@ def test_has_samples_and_a_guide(connector: Connector[Any, Any]) -> None:
     found = samples(connector)
     assert found
     assert (found[0].path.parent.parent / "README.md").is_file()
+
+
+@EACH
+def test_has_recorded_every_sample(connector: Connector[Any, Any]) -> None:
+    left = [sample.path for sample in samples(connector) if not sample.recorded]
+    assert not left, (
+        f"complete them, and read their events: .venv/bin/python -m unsilo_connectors.record {connector.name}"
+    )
 
 
 @EACH
