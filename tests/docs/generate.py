@@ -1,6 +1,6 @@
 """The parts of the documents that follow from code: between `<!-- begin: NAME -->` and `<!-- end -->`.
 
-`python -m tests.docs.generate` writes them anew; a test says when that is due.
+`make docs` writes them anew; a test says when that is due.
 """
 
 import inspect
@@ -186,6 +186,11 @@ def senders() -> Iterator[str]:
     )
 
 
+def connector_pages() -> Iterator[str]:
+    """A link to each connector's page."""
+    yield _listed(f"[{name}](../../connectors/unsilo_connectors/{name}/README.md)" for name in connectors())
+
+
 def example(path: str) -> Iterator[str]:
     """A file of the repository, as a block that can be copied."""
     yield f"```{path.rpartition('.')[2].replace('py', 'python')}"
@@ -203,6 +208,7 @@ PARTS: dict[str, Callable[..., Iterator[str]]] = {
     "statuses": statuses,
     "refusals": refusals,
     "senders": senders,
+    "connector-pages": connector_pages,
     "example": example,
 }
 
