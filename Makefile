@@ -43,6 +43,12 @@ format: setup ## Format the code and mend what ruff can mend
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
+.PHONY: docs
+docs: setup ## Write anew what follows from code: tables of the documents, JSON Schemas
+	@$(BIN)/python -m unsilo_schemas schemas/json
+	@$(BIN)/python -m unsilo_services.reference .
+	@$(BIN)/python -m tests.docs.generate
+
 .PHONY: bench
 bench: setup ## Measure against floors, 8 minutes (ARGS="--only gateway")
 	@$(BIN)/python tests/bench $(ARGS)

@@ -26,7 +26,10 @@ _COMMON = "settings.json"
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One recorded request. `events` is what it becomes, as `rendered` shows events; `answer` what a handshake gets."""
+    """One recorded request. `events` is what it becomes, as `rendered` shows events; `answer` what a handshake gets.
+
+    One that is not `recorded` yet lacks what `record` adds: signature and events.
+    """
 
     name: str
     path: Path
@@ -36,6 +39,7 @@ class Sample:
     settings: Mapping[str, Any]
     events: list[list[dict[str, Any]]]  # one list for each part of the request
     answer: str | None
+    recorded: bool
 
     def request(self, connector: Connector[Any, Any]) -> WebhookRequest[Any]:
         """The request as the gateway would hand it to the connector."""
@@ -47,12 +51,6 @@ class Sample:
 def samples(connector: Connector[Any, Any]) -> list[Sample]:
     """The samples of a connector, by name. Empty where it was installed from a wheel: they stay in the repository."""
     return [_read(path, _common(path.parent)) for path in sorted(_folder(connector).glob("*.json")) if _is_case(path)]
-
-
-def unfinished(connector: Connector[Any, Any], case: str) -> Sample:
-    """A case that may still lack headers and events; FileNotFoundError where there is none of that name."""
-    path = _folder(connector) / f"{case}.json"
-    return _read(path, _common(path.parent), {"headers": {}, "events": []})
 
 
 def stored(connector: Connector[Any, Any], request: WebhookRequest[Any]) -> list[Raw[Any]]:
@@ -68,6 +66,8 @@ def translated(connector: Connector[Any, Any], raw: Raw[Any]) -> list[Event]:
     """
     payload = connector.decode(raw)
     kind = connector.event_type(payload, raw)
+    if kind not in connector.ignored and kind not in connector.events:
+        raise KeyError(f"{connector.name} declares no event type {kind!r}")
     events = [] if kind in connector.ignored else list(connector.events[kind](payload, raw))
     for event in events:
         writer(event.type.data).check(event.data)
@@ -118,15 +118,19 @@ def _common(folder: Path) -> Mapping[str, Any]:
     return dict(json.loads(path.read_text())) if path.exists() else {}
 
 
-def _read(path: Path, common: Mapping[str, Any], absent: Mapping[str, Any] | None = None) -> Sample:
-    case = {**(absent or {}), **json.loads(path.read_text(encoding="utf-8"))}
-    return Sample(
-        name=path.stem,
-        path=path,
-        received_at=datetime.fromisoformat(case["received_at"]),
-        headers=case["headers"],
-        body=case["body"].encode(),
-        settings={**common, **case.get("settings", {})},
-        events=case["events"],
-        answer=case.get("answer"),
-    )
+def _read(path: Path, common: Mapping[str, Any]) -> Sample:
+    try:
+        case = json.loads(path.read_text(encoding="utf-8"))
+        return Sample(
+            name=path.stem,
+            path=path,
+            received_at=datetime.fromisoformat(case["received_at"]),
+            headers=case.get("headers", {}),
+            body=case["body"].encode(),
+            settings={**common, **case.get("settings", {})},
+            events=case.get("events", []),
+            answer=case.get("answer"),
+            recorded="events" in case,
+        )
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{path} is no sample: {type(error).__name__}: {error}") from error

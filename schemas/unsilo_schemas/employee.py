@@ -2,7 +2,11 @@
 
 from datetime import date
 
-from .entity import Coded, Entity, EntityType, Reference
+from .entity import Coded, Entity, EntityType, Reference, words
+
+
+class EmployeeStatus(Coded):
+    category: str | None = words("active", "on_leave", "inactive")
 
 
 class Employee(Entity):
@@ -12,7 +16,7 @@ class Employee(Entity):
     family_name: str | None = None
     preferred_name: str | None = None
     work_email: str | None = None
-    status: Coded | None = None
+    status: EmployeeStatus | None = None
     hire_date: date | None = None
     termination_date: date | None = None
     job_title: str | None = None

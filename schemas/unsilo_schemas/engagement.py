@@ -2,11 +2,15 @@
 
 from datetime import date, datetime
 
-from .entity import Coded, Entity, EntityType, Reference
+from .entity import Coded, Entity, EntityType, Reference, words
+
+
+class EngagementKind(Coded):
+    category: str | None = words("call", "meeting", "email", "note", "task")
 
 
 class Engagement(Entity):
-    kind: Coded | None = None
+    kind: EngagementKind | None = None
     subject: str | None = None
     body: str | None = None
     started_at: datetime | None = None

@@ -8,7 +8,7 @@ written from plain dictionaries of the same fields, by `writer`.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
@@ -64,6 +64,12 @@ class Coded(Shape):
     raw: str
 
 
+def words(*known: str) -> Any:
+    """The `category` of a coded field: the words that connectors may say. A field gets another one by declaring it."""
+    description = "one of the examples so far, more may come; null where the source's text has no counterpart"
+    return Field(description=description, examples=list(known))
+
+
 class ContactPoint(Shape):
     """SCIM's multi-valued attribute shape (RFC 7643 section 2.4), plus `verified`."""
 
@@ -89,6 +95,16 @@ class Entity(Shape):
     owner: Actor | None = None
     tags: list[str] | None = None
     custom: dict[str, JsonValue] | None = Field(default=None, description="custom fields, as the source names them")
+
+
+def vocabulary(model: type[Entity]) -> dict[str, list[str]]:
+    """The words of each coded field of an entity, by the field's name."""
+    found = {}
+    for name, info in model.model_fields.items():
+        for shape in get_args(info.annotation):
+            if isinstance(shape, type) and issubclass(shape, Coded):
+                found[name] = [str(word) for word in shape.model_fields["category"].examples or ()]
+    return found
 
 
 EntityT = TypeVar("EntityT", bound=Entity)
@@ -129,8 +145,12 @@ class EntityType:
         object.__setattr__(self, "events", {verb: EventType(self, verb) for verb in self.verbs})
 
     def __getitem__(self, verb: str) -> "EventType":
-        """The event type of a verb; KeyError for one that this entity does not have."""
-        return self.events[verb]
+        """The event type of a verb; KeyError, which says those there are, for one that this entity does not have."""
+        try:
+            return self.events[verb]
+        except KeyError:
+            known = ", ".join(self.verbs)
+            raise KeyError(f"{self.domain}.{self.name} has no verb {verb!r}: there are {known}") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@ from .identity import entity_id
 
 _MOMENT = datetime(2026, 3, 2, 9, 14, 7, tzinfo=UTC)
 _ID = entity_id("example", "thing", "1")
-_CODES = {"status": "open", "priority": "urgent", "kind": "question"}
 
 
 def example(event: EventType) -> dict[str, Any]:
@@ -25,9 +24,9 @@ def example(event: EventType) -> dict[str, Any]:
 
 
 def _instance(model: type[BaseModel], name: str = "") -> BaseModel:
-    if model is Coded:
-        category = _CODES.get(name, "example")
-        return Coded(category=category, raw=category.upper())
+    if issubclass(model, Coded):
+        category = next(iter(model.model_fields["category"].examples or ()), "example")
+        return model(category=category, raw=category.upper())
     if model is Money:
         return Money(amount="12500.00", currency="EUR")
     values = {field: _value(info.annotation, field, list(info.metadata)) for field, info in model.model_fields.items()}

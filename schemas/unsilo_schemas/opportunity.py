@@ -2,7 +2,11 @@
 
 from datetime import date, datetime
 
-from .entity import Coded, Entity, EntityType, Money, Reference
+from .entity import Coded, Entity, EntityType, Money, Reference, words
+
+
+class OpportunityStatus(Coded):
+    category: str | None = words("open", "won", "lost")
 
 
 class Opportunity(Entity):
@@ -11,7 +15,7 @@ class Opportunity(Entity):
     contacts: list[Reference] | None = None
     pipeline: Reference | None = None
     stage: Reference | None = None
-    status: Coded | None = None
+    status: OpportunityStatus | None = None
     amount: Money | None = None
     probability: float | None = None
     expected_close_on: date | None = None

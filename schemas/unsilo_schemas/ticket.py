@@ -3,16 +3,28 @@
 from datetime import datetime
 from typing import Literal
 
-from .entity import Actor, CanonicalId, Coded, Entity, EntityType, Reference
+from .entity import Actor, CanonicalId, Coded, Entity, EntityType, Reference, words
+
+
+class TicketKind(Coded):
+    category: str | None = words("question", "incident", "problem", "task")
+
+
+class TicketStatus(Coded):
+    category: str | None = words("new", "open", "in_progress", "waiting_on_requester", "on_hold", "resolved", "closed")
+
+
+class TicketPriority(Coded):
+    category: str | None = words("low", "normal", "high", "urgent")
 
 
 class Ticket(Entity):
     number: str | None = None
     title: str | None = None
     description: str | None = None
-    kind: Coded | None = None
-    status: Coded | None = None
-    priority: Coded | None = None
+    kind: TicketKind | None = None
+    status: TicketStatus | None = None
+    priority: TicketPriority | None = None
     reporter: Actor | None = None
     assignees: list[Actor] | None = None
     units: list[Reference] | None = None

@@ -23,7 +23,7 @@ REDRIVE_OF = "dl_redrive_of"  # on a record that was put back: topic, partition 
 class DeadLetter(Exception):
     """A record cannot be processed. It is kept on `dead` with this reason and can be redriven once that is mended.
 
-    `error` is for people and names places and types, never values.
+    `error` is for people and names places and types, never values; of what a sender wrote, only a plain event type.
     """
 
     def __init__(self, reason: Reason, error: str, stage: str) -> None:

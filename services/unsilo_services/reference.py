@@ -25,7 +25,7 @@ _KAFKA = {
     f"{KAFKA_PREFIX}…": "any other option of librdkafka, dots as underscores: "
     f"`{KAFKA_PREFIX}SASL_PASSWORD` is its `sasl.password`",
 }
-_MADE = "python -m unsilo_services.reference ."
+_MADE = "make docs"
 
 
 def files() -> dict[str, str]:

@@ -14,10 +14,11 @@ from unsilo_connectors.discovery import connectors
 from unsilo_connectors.masking import MASK, masked_headers
 from unsilo_connectors.samples import Sample, rendered, samples, stored, translated
 from unsilo_schemas.catalogue import EVENT_TYPES
+from unsilo_schemas.entity import vocabulary
 from unsilo_schemas.writer import SchemaViolation, writer
 
 ALL = sorted(connectors())
-CASES = [(name, sample) for name in ALL for sample in samples(connectors()[name])]
+CASES = [(name, sample) for name in ALL for sample in samples(connectors()[name]) if sample.recorded]
 SIGNED_CASES = pytest.mark.parametrize(
     ("connector", "sample"),
     [pytest.param(connectors()[name], sample, id=f"{name}-{sample.name}") for name, sample in CASES],
@@ -41,6 +42,14 @@ def test_has_samples_and_a_guide(connector: Connector[Any, Any]) -> None:
     found = samples(connector)
     assert found
     assert (found[0].path.parent.parent / "README.md").is_file()
+
+
+@EACH
+def test_has_recorded_every_sample(connector: Connector[Any, Any]) -> None:
+    left = [sample.path for sample in samples(connector) if not sample.recorded]
+    assert not left, (
+        f"complete them, and read their events: .venv/bin/python -m unsilo_connectors.record {connector.name}"
+    )
 
 
 @EACH
@@ -155,6 +164,19 @@ def test_shows_by_sample_what_each_mapping_says(connector: Connector[Any, Any]) 
 def test_says_only_what_the_schemas_know(connector: Connector[Any, Any]) -> None:
     said = {event["type"] for sample in samples(connector) for events in sample.events for event in events}
     assert said <= set(EVENT_TYPES)
+
+
+@EACH
+def test_says_only_words_that_the_schemas_declare(connector: Connector[Any, Any]) -> None:
+    """Another one is declared first, where the field is: in `schemas/unsilo_schemas/`."""
+    undeclared = []
+    for sample in samples(connector):
+        for event in (event for events in sample.events for event in events):
+            entity, previous = event["data"]["entity"], event["data"].get("previous", {})
+            for name, words in vocabulary(EVENT_TYPES[event["type"]].entity_type.model).items():
+                said = [found["category"] for found in (entity.get(name), previous.get(f"/{name}")) if found]
+                undeclared += [f"{sample.name}: {name} {word!r}" for word in said if word not in (None, *words)]
+    assert not undeclared
 
 
 @SIGNED_CASES

@@ -1,6 +1,6 @@
 """The parts of the documents that follow from code: between `<!-- begin: NAME -->` and `<!-- end -->`.
 
-`python -m tests.docs.generate` writes them anew; a test says when that is due.
+`make docs` writes them anew; a test says when that is due.
 """
 
 import inspect
@@ -15,10 +15,11 @@ from typing import Any
 
 import typer
 from pydantic import BaseModel, JsonValue
+from pydantic.fields import FieldInfo
 from unsilo_connectors.discovery import connectors
 from unsilo_connectors.samples import samples
 from unsilo_schemas.catalogue import ENTITY_TYPES
-from unsilo_schemas.entity import Entity, EntityType, EventData
+from unsilo_schemas.entity import Entity, EntityType, EventData, vocabulary
 from unsilo_schemas.envelope import Envelope
 from unsilo_schemas.jsonschema import file_name
 from unsilo_schemas.topics import Topic, Topics
@@ -125,7 +126,10 @@ def event_types() -> Iterator[str]:
     for kind in ENTITY_TYPES:
         yield from ("", f"## {kind.domain}.{kind.name}", "")
         key = "its own id" if kind.key == "id" else f"`entity.{kind.key}`"
-        yield f"On `{Topics().event(kind).name}`, keyed by {key}; {_classes([kind])}."
+        yield (
+            f"On `{Topics().event(kind).name}`, keyed by {key}; {_classes([kind])}. "
+            f"In a connector: `{_constant(kind)}[VERB]`, from `{kind.model.__module__}`."
+        )
         yield ""
         yield from table(
             ("Event type", "Said by"),
@@ -182,6 +186,11 @@ def senders() -> Iterator[str]:
     )
 
 
+def connector_pages() -> Iterator[str]:
+    """A link to each connector's page."""
+    yield _listed(f"[{name}](../../connectors/unsilo_connectors/{name}/README.md)" for name in connectors())
+
+
 def example(path: str) -> Iterator[str]:
     """A file of the repository, as a block that can be copied."""
     yield f"```{path.rpartition('.')[2].replace('py', 'python')}"
@@ -199,6 +208,7 @@ PARTS: dict[str, Callable[..., Iterator[str]]] = {
     "statuses": statuses,
     "refusals": refusals,
     "senders": senders,
+    "connector-pages": connector_pages,
     "example": example,
 }
 
@@ -226,6 +236,11 @@ def _classes(kinds: Iterable[EntityType]) -> str:
     return ", ".join(said)
 
 
+def _constant(kind: EntityType) -> str:
+    """The name that an entity type has in its module."""
+    return next(name for name, value in vars(sys.modules[kind.model.__module__]).items() if value is kind)
+
+
 def _said_by() -> defaultdict[str, set[str]]:
     """The connectors whose samples show an event type."""
     found: defaultdict[str, set[str]] = defaultdict(set)
@@ -240,14 +255,19 @@ def _said_by() -> defaultdict[str, set[str]]:
 
 def _fields(model: type[BaseModel], without: type[BaseModel] | None = None) -> Iterator[str]:
     left_out = set() if without is None else set(without.model_fields)
+    coded = vocabulary(model) if issubclass(model, Entity) else {}
     yield from table(
         ("Field", "Is", ""),
         (
-            (f"`{name}`", _said(field.annotation), field.description or ("required" if field.is_required() else ""))
+            (f"`{name}`", _said(field.annotation), _noted(field, coded.get(name, ())))
             for name, field in model.model_fields.items()
             if name not in left_out
         ),
     )
+
+
+def _noted(field: FieldInfo, words: Iterable[str]) -> str:
+    return field.description or _listed(f"`{word}`" for word in words) or ("required" if field.is_required() else "")
 
 
 def _said(annotation: Any) -> str:

@@ -62,7 +62,7 @@ def test_every_block_that_is_not_run_says_why(page: Page) -> None:
 
 @EACH
 def test_what_follows_from_code_is_current(page: Page) -> None:
-    assert page.text == renewed(page), "write it anew: .venv/bin/python -m tests.docs.generate"
+    assert page.text == renewed(page), "write it anew: make docs"
 
 
 @pytest.mark.parametrize("block", [pytest.param(block, id=block.place) for block in CONFIGURED])

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 from unsilo_schemas.catalogue import ENTITY_TYPES, EVENT_TYPES
-from unsilo_schemas.entity import Entity, EntityType, EventData, EventType, Money, Shape
+from unsilo_schemas.entity import Entity, EntityType, EventData, EventType, Money, Shape, vocabulary
 from unsilo_schemas.example import example
+from unsilo_schemas.jsonschema import schema
 from unsilo_schemas.ticket import TICKET, Ticket
 
 EACH_KIND = pytest.mark.parametrize("kind", ENTITY_TYPES, ids=lambda kind: f"{kind.domain}.{kind.name}")
@@ -165,3 +166,16 @@ def test_money_is_decimal_text(amount: str) -> None:
 def test_money_is_nothing_but_decimal_text(amount: Any) -> None:
     with pytest.raises(ValidationError):
         Money(amount=amount, currency=None)
+
+
+def test_the_words_of_a_field_are_declared_once_and_published_as_examples_that_leave_room_for_others() -> None:
+    words = vocabulary(Ticket)["priority"]
+    assert "urgent" in words
+    category = schema(TICKET["created"])["$defs"]["TicketPriority"]["properties"]["category"]
+    assert category["examples"] == words
+    assert {"type": "string"} in category["anyOf"]
+
+
+def test_a_verb_that_an_entity_does_not_have_is_answered_with_those_it_has() -> None:
+    with pytest.raises(KeyError, match=r"ticket\.ticket has no verb 'opened': there are created, updated, "):
+        TICKET["opened"]

@@ -79,7 +79,7 @@ def grown(value: Any) -> Any:
 
 
 def test_the_files_in_the_repository_are_current() -> None:
-    """If they are not: `python -m unsilo_schemas schemas/json`."""
+    """If they are not: `make docs`."""
     assert {path.name: path.read_text("utf-8") for path in COMMITTED.iterdir()} == files()
 
 

@@ -753,7 +753,7 @@ class TestNewConnector:
         assert made.returncode == 0, made.stderr
         suite = "tests/connectors/test_every_connector.py"
         ran = self.run(clone, "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", suite, "-k", "acme_desk")
-        assert re.search(r"^1\d passed", ran.stdout, re.MULTILINE), ran.stdout
+        assert re.search(r"^[12]\d passed", ran.stdout, re.MULTILINE), ran.stdout
         assert "failed" not in ran.stdout
 
     def test_makes_it_short_and_as_the_house_writes(self, clone: Path) -> None:

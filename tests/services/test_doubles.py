@@ -451,6 +451,14 @@ def test_the_receiver_takes_a_signed_message_once(receiving: Stand) -> None:
     assert [call["headers"]["webhook-id"] for call in receiving.look("/__arrived")] == [KEY, KEY]
 
 
+def test_the_receiver_shows_each_message_in_one_line(receiving: Stand, capsys: pytest.CaptureFixture[str]) -> None:
+    receiving.perform("send", type="deal.won", data={"name": "Weaving\x9bhall " * 20})
+    [line] = capsys.readouterr().out.splitlines()
+    kind, id, data = line.split("  ", 2)
+    assert (kind, id, len(data)) == ("deal.won", KEY, 80)
+    assert data.startswith('{"name": "Weaving hall')
+
+
 def test_the_receiver_takes_nothing_that_is_signed_with_another_secret(receiving: Stand) -> None:
     other = Resolved("whsec_YW5vdGhlciBzZWNyZXQsIGp1c3QgYXMgcHVibGlzaGVk")
     receiving.hub.settings = sender.settings.model_validate({**dict(SENDER), "sending_secret": other})

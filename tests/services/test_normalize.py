@@ -169,10 +169,27 @@ def test_an_event_that_fails_takes_the_others_of_its_record_with_it() -> None:
 
 
 def test_a_type_that_nobody_declared_is_named_as_that_and_an_ignored_one_is_nothing() -> None:
-    assert letter_of(failing(event_type=lambda *_: CANARY)).reason == "source_unmapped"
-    assert CANARY not in letter_of(failing(event_type=lambda *_: CANARY)).error
+    assert letter_of(failing(event_type=lambda *_: "x")).reason == "source_unmapped"
     ignoring = failing(event_type=lambda *_: "x", ignored=frozenset({"x"}))
     assert normalized(ignoring, CASE, stored(connectors()["zendesk"], CASE)[0]) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("issues.pinned", "the type issues.pinned"),
+        ("zen:event-type:ticket/x_1", "the type zen:event-type:ticket/x_1"),
+        ("x" * 81, "the type " + "x" * 80),
+        ("", "a type that is not shown"),
+        ("ines@acme.example", "a type that is not shown"),
+        ("two words", "a type that is not shown"),
+        ("pinned\n", "a type that is not shown"),
+        ("\x1b[31m", "a type that is not shown"),
+        ("gärt", "a type that is not shown"),
+    ],
+)
+def test_a_type_that_nobody_declared_is_shown_where_it_is_a_plain_word(kind: str, said: str) -> None:
+    assert letter_of(failing(event_type=lambda *_: kind)).error == f"zendesk does not declare {said}"
 
 
 def test_the_same_record_always_becomes_the_same_bytes() -> None:

@@ -260,7 +260,7 @@ def test_what_cannot_be_processed_is_kept_as_it_came_and_harms_nothing_else(
 ) -> None:
     hub, desk = normalizer.hub, name_of(request)
     normalizer.connect(section(desk, "zendesk"))
-    undeclared = json.loads(ticket(1)) | {"type": f"zen:event-type:ticket.{CANARY}"}
+    undeclared = json.loads(ticket(1)) | {"type": f"ticket of {CANARY}"}
     violating = json.loads(ticket(2)) | {"time": CANARY}
     bad = [b"{" + CANARY.encode(), json.dumps(undeclared).encode(), json.dumps(violating).encode()]
     deliver(hub, desk, [ticket(10), bad[0], ticket(11), bad[1], bad[2], ticket(12)], {"x-kept": "yes", "x-odd": "\xfc"})

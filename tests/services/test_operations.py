@@ -144,7 +144,7 @@ def result_labels(node: promql.Expr) -> set[str]:
 
 @pytest.mark.parametrize("place", reference.files())
 def test_generated_pages_are_current(place: str) -> None:
-    assert text(place) == reference.files()[place], "run: python -m unsilo_services.reference ."
+    assert text(place) == reference.files()[place], "run: make docs"
 
 
 @EACH_METRIC

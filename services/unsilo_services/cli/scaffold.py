@@ -51,8 +51,9 @@ def new_connector(
         "Next:\n"
         f"  1. {shown}/webhook.py: say how the sender proves itself, and what its events mean.\n"
         f"  2. {shown}/samples: put a recorded body into a case of its own, then\n"
-        f"     .venv/bin/python -m unsilo_connectors.record {name} CASE signs it and adds its events: read them.\n"
-        f"  3. {shown}/README.md: what to click at the other end.",
+        f"     .venv/bin/python -m unsilo_connectors.record {name} signs it and adds its events: read them.\n"
+        f"  3. {shown}/README.md: what to click at the other end.\n"
+        "  4. `make docs format`, so that the pages name it, then `make check test`.",
         markup=False,
     )
 
@@ -92,4 +93,4 @@ def _sign(name: str) -> None:
     from unsilo_connectors.record import record
 
     importlib.invalidate_caches()
-    record(name, _CASE)
+    record(name, [_CASE])

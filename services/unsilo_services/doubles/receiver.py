@@ -1,10 +1,11 @@
-"""A receiver of Standard Webhooks: checks every message that the hub sends, and remembers the genuine ones."""
+"""A receiver of Standard Webhooks: checks every message that the hub sends, shows and remembers the genuine ones."""
 
 import json
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+import typer
 from fastapi import FastAPI, Request, Response
 from unsilo_connectors.contract import Connection, UntrustedWebhook, WebhookRequest
 from unsilo_connectors.standardwebhooks import connector
@@ -12,6 +13,8 @@ from unsilo_connectors.standardwebhooks.settings import StandardWebhooksSettings
 
 from .behaviour import Stage
 from .webhooks import now
+
+_COLUMNS = 80
 
 
 def create_app(settings: StandardWebhooksSettings, clock: Callable[[], datetime] = now) -> FastAPI:
@@ -27,11 +30,13 @@ def create_app(settings: StandardWebhooksSettings, clock: Callable[[], datetime]
             connector.verify(WebhookRequest(connection, dict(request.headers), body, clock()))
         except UntrustedWebhook:
             return Response(status_code=401)
-        message_id = request.headers["webhook-id"]
+        message_id, message = request.headers["webhook-id"], json.loads(body)
+        data = json.dumps(message.get("data"), ensure_ascii=False)[:_COLUMNS]
+        typer.echo(_plain(f"{message.get('type')}  {message_id}  {data}"))
         if message_id in messages:
             messages[message_id]["times"] += 1
         else:
-            messages[message_id] = {"id": message_id, "times": 1, **json.loads(body)}
+            messages[message_id] = {"id": message_id, "times": 1, **message}
         return Response(status_code=204)
 
     app = stage.app()
@@ -42,3 +47,8 @@ def create_app(settings: StandardWebhooksSettings, clock: Callable[[], datetime]
         return list(messages.values())
 
     return app
+
+
+def _plain(text: str) -> str:
+    """A text on one line, with nothing in it that a terminal obeys."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)

@@ -1,5 +1,6 @@
 """The decision: what one raw record becomes. A pure function of the record and the mapping."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +21,7 @@ from unsilo_schemas.writer import SchemaViolation, Writer, writer
 from ..dead_letters import DeadLetter
 from ..errors import where
 
+_IDENTIFIER = re.compile(r"[A-Za-z0-9_.:/-]{1,80}")  # the type comes from the sender: no text of theirs is shown
 _ROOM_FOR_HEADERS = 128 * 1024  # a trace context alone may fill what the gateway takes as a request's head
 
 
@@ -70,7 +72,7 @@ class Mapping:
                 return None
             translate = connector.events.get(kind)
             if translate is None:
-                raise DeadLetter("source_unmapped", f"{connector.name} declares no such event type", "map")
+                raise DeadLetter("source_unmapped", f"{connector.name} does not declare {_shown(kind)}", "map")
             return [self._publish(event, raw.received_at, trace) for event in translate(payload, raw)]
         except MalformedWebhook as error:
             raise DeadLetter("payload_malformed", str(error), "decode") from None
@@ -137,6 +139,12 @@ class Mapping:
         )
         self._fixed[event.name] = fixed
         return fixed
+
+
+def _shown(kind: str) -> str:
+    """A type that nobody declared, as far as it is fit to be shown."""
+    start = kind[:80]
+    return f"the type {start}" if _IDENTIFIER.fullmatch(start) else "a type that is not shown"
 
 
 @lru_cache(maxsize=1024)  # one text for all that came in the same millisecond
