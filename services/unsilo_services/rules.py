@@ -31,8 +31,20 @@ May raise what the caller of `Flow.intents` wants to hear of.
 """
 
 _LONGEST_CONDITION = 4000  # characters; CEL's parser panics on lines without end
-_IN_QUOTES = re.compile(r"\"[^\"]*\"|'[^']*'")
-_ASSIGNS = re.compile(r"(?<![=!<>])=(?!=)")
+_MOST_WORK = 15_000_000  # steps of one condition with one event, a second or two at the worst
+_MOST_LISTS = 2  # gone through inside each other
+_THROUGH_LISTS = frozenset({"all", "exists", "exists_one", "existsOne", "filter"})
+_READS = frozenset({"entity", "changed", "previous", "+", "matches"})  # what may take time by the size of the event
+_CEL = re.compile(
+    r"""
+    //[^\n]*
+    | [bB]?[rR] (?: "{3}[\s\S]*?"{3} | '{3}[\s\S]*?'{3} | "[^"]*" | '[^']*' )
+    | [bB]?     (?: "{3}(?:\\[\s\S]|[^\\])*?"{3} | '{3}(?:\\[\s\S]|[^\\])*?'{3}
+                  | "(?:\\.|[^"\\])*" | '(?:\\.|[^'\\])*' )
+    | (?P<word> \w+ | [=!<>&|]+ | [^\w\s] )
+    """,
+    re.VERBOSE,
+)
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -107,11 +119,14 @@ class Flow:
             raise first
 
     def holds(self, seen: Seen) -> bool:
-        """Whether the condition is true of an event. One that names a field which the event lacks is not."""
+        """Whether the condition is true of an event. One that names a field which the event lacks is not.
+
+        Raises TextFailed where the event is too large to find out.
+        """
         if self._condition is None:
             return True
         try:
-            return _evaluated(self._condition, seen.context) is True
+            return self._condition.of(seen.context) is True
         except _ConditionFailed:
             return False
 
@@ -141,11 +156,13 @@ class Flow:
         seen = Seen(context_of(event.name, example(event)))
         if self._condition is not None:
             try:
-                answer = _evaluated(self._condition, seen.context)
+                answer = self._condition.of(seen.context)
                 if not isinstance(answer, bool):
                     yield RuleBroken(("when",), f"must be true or false, and is a {type(answer).__name__} here")
             except _ConditionFailed as error:
                 yield RuleBroken(("when",), f"fails on an example of {event.name}: {error}")
+            except TextFailed:
+                yield RuleBroken(("when",), f"goes through lists that are too long, even in an example of {event.name}")
         for number, step in enumerate(steps):
             if step is None:
                 continue
@@ -174,6 +191,71 @@ class _ConditionFailed(Exception):
     """A condition has no answer for an event."""
 
 
+class _Condition:
+    """A condition, ready to be asked of events, and how much there is to do in it.
+
+    CEL cannot be stopped once it runs, and the process waits for it. So what it may come to is reckoned beforehand, by
+    the lists that the condition goes through: what stands inside one is done once for each item, inside two once for
+    each pair.
+    """
+
+    def __init__(self, text: str) -> None:
+        """Raises ValueError, and RuleBroken."""
+        self._program = cel.compile(text)
+        self._steps = [0] * (_MOST_LISTS + 1)  # by how many lists they are inside of
+        self._reads = [0] * (_MOST_LISTS + 1)
+        self._most_written = 1  # items that a list in the condition itself may have
+        words = ["", *(found["word"] or "''" for found in _CEL.finditer(text) if not found[0].startswith("//"))]
+        inside: list[bool] = []  # for each open bracket, whether it goes through a list
+        for number, word in enumerate(words):
+            depth = sum(inside)
+            self._steps[depth] += 1
+            self._reads[depth] += word in _READS
+            self._most_written += word in (",", "+")
+            if word in ("(", "[", "{"):
+                called = words[number - 1] if word == "(" and words[number - 2] == "." else ""
+                if called == "map":
+                    raise RuleBroken(("when",), "has map: exists, all and filter ask about items as they are")
+                if called in _THROUGH_LISTS and depth == _MOST_LISTS:
+                    raise RuleBroken(("when",), f"goes through more than {_MOST_LISTS} lists inside each other")
+                inside.append(called in _THROUGH_LISTS)
+                if called == "filter":
+                    self._reads[depth + 1] += 1  # with each item that it takes it copies those that it has
+            elif word in (")", "]", "}"):
+                inside.pop()
+
+    def of(self, context: Mapping[str, Any]) -> Any:
+        """What it comes to with an event. Raises _ConditionFailed, and TextFailed."""
+        if any(self._steps[1:]):
+            longest, listed, size = _extent(context)
+            items = max(longest, self._most_written)
+            work = 0
+            for lists in range(1, _MOST_LISTS + 1):
+                work += items ** (lists - 1) * (items + listed) * self._steps[lists]
+                work += items**lists * size * self._reads[lists]
+            if work > _MOST_WORK:
+                raise TextFailed("when: goes through lists that are too long in so large an event")
+        return _evaluated(self._program, context)
+
+
+def _extent(context: Mapping[str, Any]) -> tuple[int, int, int]:
+    """The longest list in an event, how much all lists hold, and how much there is in all."""
+    longest = listed = size = 0
+    waiting: list[tuple[Any, bool]] = [(context, False)]
+    while waiting:
+        value, in_list = waiting.pop()
+        weight = 1 + len(value) // 250 if isinstance(value, str) else 1  # characters are gone through that much faster
+        size += weight
+        listed += weight if in_list else 0
+        if isinstance(value, Mapping | list):
+            longest = max(longest, len(value))
+        if isinstance(value, Mapping):
+            waiting.extend((item, in_list) for pair in value.items() for item in pair)
+        elif isinstance(value, list):
+            waiting.extend((item, True) for item in value)
+    return longest, listed, size
+
+
 def _types(section: FlowSection, slips: list[RuleBroken]) -> Iterator[EventType]:
     for number, full in enumerate(map(whole_name, section.on)):
         if full not in EVENT_TYPES:
@@ -184,16 +266,20 @@ def _types(section: FlowSection, slips: list[RuleBroken]) -> Iterator[EventType]
             yield EVENT_TYPES[full]
 
 
-def _condition(text: str | None, slips: list[RuleBroken]) -> cel.Program | None:
+def _condition(text: str | None, slips: list[RuleBroken]) -> _Condition | None:
     if text is None:
         return None
     if len(text) > _LONGEST_CONDITION:
         slips.append(RuleBroken(("when",), f"has more than {_LONGEST_CONDITION} characters"))
         return None
     try:
-        return cel.compile(text)
+        return _Condition(text)
+    except RuleBroken as slip:
+        slips.append(slip)
+        return None
     except ValueError as error:
-        said = "== compares, = does nothing" if _ASSIGNS.search(_IN_QUOTES.sub("", text)) else _first(error)
+        assigns = any(part["word"] == "=" for part in _CEL.finditer(text))
+        said = "== compares, = does nothing" if assigns else _first(error)
         slips.append(RuleBroken(("when",), f"is no CEL expression: {said}"))
         return None
 

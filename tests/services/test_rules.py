@@ -138,6 +138,70 @@ def test_a_slip_in_a_condition_is_found_where_it_is_written(when: str, problem: 
     assert problem in found
 
 
+@pytest.mark.parametrize(
+    ("when", "problem"),
+    [
+        ("[1].all(a, [1].exists(b, [1].exists_one(c, true)))", "more than 2 lists inside each other"),
+        ("[1].all(a, size([1].filter(b, [1].existsOne(c, true))) == 1)", "more than 2 lists inside each other"),
+        ("[1] . all // (\n (a, [1].all(b, ([1]).all(c, true)))", "more than 2 lists inside each other"),
+        ("'''[1]'.all(a''' == '' || [1].all(a, r'\\' == '' || [1].all(b, [1].all(c, true)))", "more than 2 lists"),
+        ("[[1, 1]].map(a, a + a).size() == 1", "has map"),
+        (f"[{'0,' * 600}].all(a, [{'0,' * 600}].all(b, {'true && ' * 150} true))".replace(",]", "]"), "too long"),
+    ],
+)
+def test_a_condition_that_would_hold_up_the_process_is_refused_where_it_is_written(when: str, problem: str) -> None:
+    place, found = broken(when=when)
+    assert place == "when"
+    assert problem in found
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        "[1].all(a, [1].all(b, true)) && [1].all(a, [1].all(b, true)) && [[1].all(a, true)].all(b, b)",
+        "'x.all(a, x.all(b, x.all(c, ' != '' && [1].all(a, [1].all(b, b'.all(\\'' != b''))",
+        '[1].all(a, [1].all(b, r"\\.all(" != "")) // .all(',
+        "[1].all(a, [1].all(b, r'\\' != '.all('))",
+        '[1].all(a, [1].all(b, """ " .all( \\""" """ != ""))',
+        "[1].all(a, [1].all(b, has(entity.title) && size([entity.title]) == 1))",
+        "size([1].filter(a, a == 1).filter(a, a == 1).filter(a, a == 1)) == 1",
+    ],
+)
+def test_what_only_looks_as_if_it_went_through_too_many_lists_is_taken(when: str) -> None:
+    assert flow(when=when).holds(seen({"title": "x"}))
+
+
+PAIRS = "entity.tags.all(a, entity.tags.exists(b, a == b))"
+
+
+@pytest.mark.parametrize(
+    ("when", "fits", "too_large"),
+    [
+        (PAIRS, {"tags": ["t"] * 1000}, {"tags": ["t"] * 5000}),
+        (PAIRS, {"tags": [["t"] * 10] * 100}, {"tags": [["t"] * 1000] * 100}),
+        ("size(entity.tags.filter(t, true)) > 0", {"tags": ["t"] * 2000}, {"tags": ["t"] * 8000}),
+        ("entity.tags.all(t, t == 't')", {"tags": ["t"] * 100_000}, {"tags": ["t"] * 2_000_000}),
+        (
+            "entity.tags.all(t, !entity.title.contains(t))",
+            {"tags": ["t"] * 1000, "title": "x" * 100_000},
+            {"tags": ["t"] * 1000, "title": "x" * 4_000_000},
+        ),
+        (
+            "entity.custom.all(a, entity.custom.all(b, a != '' || b != ''))",
+            {"custom": dict.fromkeys(map(str, range(300)))},
+            {"custom": dict.fromkeys(map(str, range(5000)))},
+        ),
+    ],
+)
+def test_an_event_too_large_for_a_condition_is_said_to_be_and_not_passed_over(
+    when: str, fits: Mapping[str, Any], too_large: Mapping[str, Any]
+) -> None:
+    found = flow(when=f"entity.id != '' || {when}")  # so that it passes on the example
+    assert found.holds(seen({**fits, "id": ""}))
+    with pytest.raises(TextFailed, match="when: goes through lists that are too long"):
+        found.holds(seen({**too_large, "id": ""}))
+
+
 def test_an_event_cannot_speak_in_our_name_where_the_author_can() -> None:
     hostile = "<!channel> <@U1> <https://evil.example|bank> & *b*"
     assert said("<!here> *{{ entity.title }}* &amp;", title=hostile) == (
@@ -249,7 +313,9 @@ def test_no_attribute_of_python_can_be_reached(text: str) -> None:
         "{{ _plain }}",
         "{% set x %}{% endset %}",
         "{% filter upper %}x{% endfilter %}",
-        "{{ [1]|_few }}",
+        "{{ [1]|_looped }}",
+        "{{ [1]|_weighed }}",
+        "{{ entity.title[1:2, 3] }}",
         "{% set _plain = 1 %}",
         "{% for x in entity recursive %}{{ loop(x) }}{% endfor %}",
         "{% for x in [1] recursive %}{% endfor %}",
@@ -298,6 +364,57 @@ LONG = "a" * 60_000
 )
 def test_what_would_grow_without_end_fails_and_says_so(text: str) -> None:
     assert failure(text, title=LONG, many=list(range(1001)), some=list(range(1000)))
+
+
+NESTED = "{{% for a in entity.few %}}{{% for b in entity.few %}}{}{{% endfor %}}{{% endfor %}}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{% set a = 9999 %}" + "{% set a = a * a %}" * 26 + "{{ a > 1 }}",
+        "{% set a = 9999999999999999 %}" + "{% set a = a + a %}" * 20 + "{{ a > 1 }}",
+        "{% set a = -9999999999999999 %}" + "{% set a = a - 1 + a %}" * 20 + "{{ a > 1 }}",
+        "{% set a = 'xxxxxxxxxx' %}" + "{% set a = a ~ a %}" * 26 + "{{ a|length }}",
+        "{% set a = 'xxxxxxxxxx' %}" + "{% set a = a + a %}" * 26 + "{{ a|length }}",
+        "{% set a = [1] %}" + "{% set a = a + a %}" * 26 + "{{ a|length }}",
+        "{% set a = [1] %}" + "{% set a = [a, a] %}" * 26 + "{{ a|length }}",
+        "{% set a = (1,) %}" + "{% set a = (a, a) %}" * 26 + "{{ a|length }}",
+        "{% set a = {'a': 1} %}" + "{% set a = {'a': a, 'b': a} %}" * 26 + "{{ a|length }}",
+        "{{ '\"'" + "|tojson" * 28 + "|length }}",
+        NESTED.format("{% if a.b.c.d.e.f %}{% endif %}" * 20),
+        NESTED.format("{% if entity.some|join == 'y' %}x{% endif %}"),
+        NESTED.format("{% if entity.some is eq entity.none %}{% endif %}"),
+        NESTED.format("{% if a in entity.some %}{% endif %}"),
+        NESTED.format("{% if entity.some[1:] %}{% endif %}"),
+        NESTED.format("{% if entity.title ~ a %}{% endif %}"),
+        "{% set t = (1,) %}" + "{% set t = (t, t) %}" * 14 + NESTED.format("{% set x = {}[t] %}"),
+        "{% for a in entity.some %}{% for b in entity.some %}{% endfor %}{% endfor %}",
+        "{{ entity.more|select('in', entity.more)|list|length }}",
+        "{{ entity.some|map('replace', 'a', entity.title)|list|length }}",
+        "{{ entity.some|map(attribute=entity.title)|list|length }}",
+        "{{ entity.title|trim(entity.title)|length }}",
+        "{{ entity.large|unique|list|length }}",
+        "{{ [[1], [2]]|sum(start=[]) }}",
+    ],
+)
+def test_a_text_that_does_too_much_fails_and_says_so(text: str) -> None:
+    some = list(range(1000))
+    large = [number * (2**61 - 1) for number in range(1000, 3000)]
+    found = failure(
+        text, title=LONG, some=some, few=some[:100], none=[], more=[str(one) for one in range(2000)], large=large
+    )
+    assert found.startswith(("does too much", "reckons with numbers", "only numbers can be summed"))
+
+
+def test_a_text_may_go_through_what_events_ordinarily_hold() -> None:
+    each = "{% for x in entity.tags %}{{ x.name|title }}{% if not loop.last %}, {% endif %}{% endfor %}"
+    tags = [{"name": f"tag {number}"} for number in range(1000)]
+    assert said(each, tags=tags).startswith("Tag 0, Tag 1, ")
+    assert said(NESTED.format("{% if a == b %}x{% endif %}"), few=tags[:100]) == "x" * 100
+    assert len(said("{{ entity.body|plain|truncate(3000) }}", body="hello " * 660_000)) <= 3000
+    assert said("{{ entity.tags|map(attribute='name')|reject('eq', 'tag 1')|join|length }}", tags=tags[:3]) == "10"
+    assert said("{{ 'a' + entity.title + ('b' if entity.n + 1 > 2 else '') }}", title="t", n=2) == "atb"
 
 
 def test_a_text_may_be_as_long_as_it_is_said() -> None:
