@@ -16,7 +16,7 @@ _MOST_PLACES = 100_000  # aliases can make a page of text into more than any mem
 _MOST_LEVELS = 50
 _QUOTED = re.compile(r"'[^']{3,}'|\"[^\"]{3,}\"")
 _REMEDIES = (
-    ("tab", "a tab stands where spaces belong: indent with spaces"),
+    ("tab character", "a tab stands where spaces belong: indent with spaces"),
     ("\\t", "a tab stands where spaces belong: indent with spaces"),
     ("but found '<scalar>'", "a text goes on behind its closing quote: quote the whole text"),
     ("but got '<scalar>'", "a text goes on behind its closing quote: quote the whole text"),

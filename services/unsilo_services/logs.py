@@ -44,7 +44,9 @@ def configure_logs(settings: HubSettings, service: str) -> None:
 
 def _log_end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """What a process ends with: a line like all others, for the operator where the error has something to say."""
-    if isinstance(error, UnsiloError):
+    if isinstance(error, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+    elif isinstance(error, UnsiloError):
         logging.getLogger(__name__).critical("ends: %s", " | ".join(filter(None, (error.operator, error.developer))))
     else:
         logging.getLogger(__name__).critical("ends by a fault of the hub's own", exc_info=(kind, error, trace))

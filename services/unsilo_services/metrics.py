@@ -100,7 +100,7 @@ VALUES: Mapping[MetricWrapperBase, Mapping[str, Mapping[str, str]]] = {
             "size_exceeded": "the event would be larger than its topic takes",
             "source_unmapped": "its connector declares no such event type, or its connection is configured no more",
             "schema_violation": "the event would break its schema",
-            "rule_violation": "a flow's text failed, or the write is not allowed",
+            "rule_violation": "a flow's text or condition failed, or the write is not allowed",
             "budget_exhausted": "too many writes on one object within a minute: a loop was broken",
             "delivery_rejected": "the remote refused it for good, or its secret or settings do not hold",
             "delivery_timeout": "the remote did not take it within 24 hours",
@@ -134,7 +134,7 @@ VALUES: Mapping[MetricWrapperBase, Mapping[str, Mapping[str, str]]] = {
             "done": "was carried out",
             "delivery_rejected": "the remote refused it for good, or its secret or settings do not hold",
             "delivery_timeout": "the remote did not take it within 24 hours",
-            "rule_violation": "is not allowed, or its connection or action is not there any more",
+            "rule_violation": "is not allowed, or its action is not there any more",
             "payload_malformed": "cannot be read",
         }
     },

@@ -119,6 +119,12 @@ class Environment(ImmutableSandboxedEnvironment):
                 pass
         return self.undefined(name=argument)
 
+    def call_filter(self, name: str, *value: Any, **options: Any) -> Any:
+        """A filter that another one applies, by a name that may come from the event."""
+        if name in _OURS:
+            raise _Refused(f"there is no filter {name}")
+        return super().call_filter(name, *value, **options)
+
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         sides = (left, right)
         if any(isinstance(side, Undefined) for side in sides):

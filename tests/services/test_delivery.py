@@ -36,7 +36,7 @@ from unsilo_schemas.link import End
 from unsilo_services.audit import POSTPONED, RESUMED
 from unsilo_services.configuration import ConnectionSection
 from unsilo_services.delivery import calls, delays, jobs, lanes, quiet
-from unsilo_services.delivery.delays import Delays
+from unsilo_services.delivery.delays import Delay, Delays
 from unsilo_services.doubles import receiver, slack, zendesk
 from unsilo_services.kafka import KafkaError, KafkaException, Producer, TopicPartition
 from unsilo_services.loop import TransactionalLoop
@@ -411,7 +411,8 @@ def test_what_waits_is_told_again_after_it_went_on_and_what_was_given_up_does_no
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    found = Delays("sink", SimpleQueue())
+    noted: SimpleQueue[Delay] = SimpleQueue()
+    found = Delays("sink", noted)
     found.postponed("1", "away")
     found.postponed("2", "away")
     found.ended("1", done=True)
@@ -424,6 +425,7 @@ def test_what_waits_is_told_again_after_it_went_on_and_what_was_given_up_does_no
     found.postponed("4", "away")
     found.ended("4", done=False)
     assert caplog.messages[2:] == 2 * ["commands for sink wait: away"]
+    assert [noted.get().why for _ in range(noted.qsize())] == ["away", None, "away", "away", None]
 
 
 def test_a_wait_of_hours_is_told_every_now_and_then(

@@ -53,6 +53,21 @@ def test_a_ledger_that_was_made_anew_is_read_from_its_beginning(
     assert first.known(desk.ids([100])) == set(desk.ids([100]))
 
 
+def test_a_ledger_that_was_made_anew_and_grew_past_what_was_read_is_read_from_its_beginning(
+    kafka_bootstrap: str, topic_prefix: str, tmp_path: Path
+) -> None:
+    desk = Ledgers(kafka_bootstrap, topic_prefix, tmp_path)
+    first, second = desk.ledger("first"), desk.ledger("second")
+    for number in range(5):
+        desk.publish(first, [number])
+    desk.make_anew()
+    first.restore([desk.partition])
+    for number in range(100, 110):
+        desk.publish(second, [number])
+    first.restore([desk.partition])
+    assert first.known(desk.ids(range(100, 110))) == set(desk.ids(range(100, 110)))
+
+
 def test_what_was_not_committed_is_not_remembered(kafka_bootstrap: str, topic_prefix: str, tmp_path: Path) -> None:
     desk = Ledgers(kafka_bootstrap, topic_prefix, tmp_path)
     first = desk.ledger("first")

@@ -360,6 +360,7 @@ LONG = "a" * 60_000
         "{% for a in entity.some %}{% for b in entity.some %}xxxxxxxxxx{% endfor %}{% endfor %}",
         "{{ 1.5|round(1000000000) }}{{ entity.title }}{{ entity.title }}",
         "{{ [[1]]|sum(start=entity.title) }}",
+        "{{ [[1]]|map('_looped', -1000000000)|list }}",
     ],
 )
 def test_what_would_grow_without_end_fails_and_says_so(text: str) -> None:

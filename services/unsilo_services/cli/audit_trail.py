@@ -12,7 +12,7 @@ from ..kafka import Message, headers_of, recorded_at
 from .hub import Hub, json_value, texts
 from .moments import lasting
 
-_DELAYS_TOLD_WITHIN = timedelta(minutes=15)  # delivery tells a reason that lasts every ten
+_DELAYS_TOLD_WITHIN = timedelta(minutes=26)  # a reason that lasts is told every ten, at the next of attempts 15 apart
 SKEWED: tuple[Refusal, ...] = ("too_old", "too_far_ahead")
 
 
@@ -55,10 +55,12 @@ def refusals(hub: Hub, since: datetime, connection: str) -> list[Noted]:
 
 
 def delays(hub: Hub) -> dict[str, Noted]:
-    """Why commands wait now, by connection: what delivery noted last, where that is not that they go on."""
+    """Why commands wait now, by connection: what delivery noted last, where that is not that none does any more."""
     since = datetime.now(UTC) - _DELAYS_TOLD_WITHIN
     latest = {note.connection: note for note in noted(hub, since, POSTPONED, RESUMED)}
-    return {name: note for name, note in latest.items() if name is not None and note.type == POSTPONED}
+    return {
+        name: note for name, note in latest.items() if name in hub.configuration.connections and note.type == POSTPONED
+    }
 
 
 def redriven(hub: Hub, since: datetime | None) -> dict[str, datetime]:

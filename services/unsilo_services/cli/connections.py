@@ -116,7 +116,11 @@ def _writes(hub: Hub, section: ConnectionSection) -> str:
     if not connector_of(section).actions:
         return "none: it is only listened to"
     note = delays(hub).get(section.id)
-    return "nothing waits for a second attempt" if note is None else f"wait since {shown(note.at)}: {note.facts['why']}"
+    return (
+        "nothing waits for a second attempt"
+        if note is None
+        else f"wait, as seen at {shown(note.at)}: {note.facts['why']}"
+    )
 
 
 def _accounts(hub: Hub, section: ConnectionSection) -> list[str] | str:

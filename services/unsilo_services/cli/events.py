@@ -144,7 +144,7 @@ def send(
         show_json({"status": answer.status_code, "body": answer.text})
     else:
         console.print(f"{answer.status_code} {printable(answer.text) or answer.reason_phrase}", markup=False)
-        if answer.is_success and what in found:
+        if answer.is_success and what in found and any(found[what].events):
             tell("`unsilo tail --since 1m --once` shows the event; the same sample once more is a repeat, dropped")
     if not answer.is_success:
         raise typer.Exit(1)

@@ -13,7 +13,7 @@ _TOLD_AGAIN_SECONDS = 600.0  # so that a look at the last quarter of an hour fin
 
 
 class Delay(NamedTuple):
-    """Why commands for a connection wait, from a moment on; None: they go on."""
+    """Why commands for a connection wait, as seen at a moment; None: none waits any more."""
 
     connection: str
     why: str | None
@@ -45,9 +45,9 @@ class Delays:
         self._waiting.discard(command)
         if not self._waiting:
             self._told_at.clear()
+            self._told.put(Delay(self._connection, None, datetime.now(UTC)))
             if done:
                 log.info("commands for %s go on", self._connection)
-                self._told.put(Delay(self._connection, None, datetime.now(UTC)))
 
     def start_afresh(self) -> None:
         """Tells the reasons once more: the connection is another one."""

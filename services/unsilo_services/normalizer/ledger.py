@@ -21,7 +21,7 @@ from rocksdict import AccessType, BlockBasedOptions, Cache, Options, Rdict, Writ
 from unsilo_schemas.topics import Topic
 
 from ..errors import UnsiloError
-from ..kafka import Kafka, KafkaException, Message, TopicPartition
+from ..kafka import Kafka, Message, TopicPartition
 from ..loop import Outbox, Partition
 from ..metrics import DEDUPLICATION_RESTORED
 
@@ -59,8 +59,6 @@ class Ledger:
     def _cache(self) -> Iterator[Rdict]:
         try:
             yield self._store
-        except KafkaException:
-            raise
         except Exception as error:  # the library has no kind of its own
             raise CacheUnusable(
                 f"the cache in {self._folder} cannot be used: make room there, or have UNSILO_DATA name another",
@@ -125,6 +123,9 @@ class Ledger:
                     "%s/%d ends at %d, and was read up to %d: it is read again", self._topic.name, number, end, start
                 )
                 starts[number] = 0
+                self._forget_checkpoints(
+                    partition for partition in partitions if self._partition_of(partition) == number
+                )
         restored = 0
         ends: dict[Partition, int] = {}
 
@@ -152,8 +153,15 @@ class Ledger:
         """Where to read each ledger partition from: its checkpoint, or its beginning."""
         return [TopicPartition(self._topic.name, number, offset) for number, offset in starts.items()]
 
+    def _forget_checkpoints(self, partitions: Iterable[Partition]) -> None:
+        """Also those of which the log holds nothing now: it may have grown past them the next time."""
+        with self._cache() as cache:
+            for partition in partitions:
+                cache[_checkpoint(partition)] = struct.pack(">q", 0)
+
     def _checkpointed(self, partition: Partition) -> int:
-        packed = self._store.get(_checkpoint(partition))
+        with self._cache() as cache:
+            packed = cache.get(_checkpoint(partition))
         return 0 if packed is None else int(struct.unpack(">q", packed)[0])
 
     def _partition_of(self, partition: Partition) -> int:

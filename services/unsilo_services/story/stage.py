@@ -80,7 +80,6 @@ class Stage:
         self.zendesk = Double("zendesk", secret, self.data / "zendesk.log", ["--email", "hub@example.org"])
         for double in (self.zendesk, self.slack):
             begun.callback(double.stop)
-        begun.callback(note_addresses, HubSettings(), {})
         begun.callback(self.hub.stop)
         self.slack.start(f"{self.hub.gateway}/in/chat")  # first: delivery asks them who the hub is there
         self.zendesk.start(f"{self.hub.gateway}/in/helpdesk")
@@ -97,6 +96,7 @@ class Stage:
         begun.callback(self.watch.stop)
         self.hub.await_ready()
         note_addresses(HubSettings(), {"gateway": self.hub.gateway, "bootstrap": kafka.bootstrap})
+        begun.callback(note_addresses, HubSettings(), {})
         self._http = begun.enter_context(httpx.Client(base_url=self.hub.gateway, timeout=30))
         self._await_followed()
 
