@@ -57,10 +57,9 @@ def refusals(hub: Hub, since: datetime, connection: str) -> list[Noted]:
 def delays(hub: Hub) -> dict[str, Noted]:
     """Why commands wait now, by connection: what delivery noted last, where that is not that none does any more."""
     since = datetime.now(UTC) - _DELAYS_TOLD_WITHIN
-    latest = {note.connection: note for note in noted(hub, since, POSTPONED, RESUMED)}
-    return {
-        name: note for name, note in latest.items() if name in hub.configuration.connections and note.type == POSTPONED
-    }
+    latest = {note.connection or "": note for note in noted(hub, since, POSTPONED, RESUMED)}
+    there = hub.configuration.connections
+    return {name: note for name, note in latest.items() if name in there and note.type == POSTPONED}
 
 
 def redriven(hub: Hub, since: datetime | None) -> dict[str, datetime]:
