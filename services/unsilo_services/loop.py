@@ -14,6 +14,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import TypeVar
 
+from unsilo_schemas.topics import Topics
+
 from .errors import UnsiloError
 from .kafka import (
     Consumer,
@@ -100,7 +102,7 @@ class TransactionalLoop:
         self._kafka = kafka
         self._service = service
         self._transactional_id = f"{prefix}.{service}.{slot}"
-        self.group = f"{prefix}.{service}"
+        self.group = Topics(prefix).group(service)
         self._topics = topics
         self._step = step
         self._poll_seconds = poll_seconds

@@ -20,7 +20,7 @@ from unsilo_schemas.example import example
 from .audience import CLOSED, may_write
 from .configuration import Configuration, FlowSection, StepSection, connector_of, whole_name
 from .expressions import cel
-from .texts import Environment, Text, TextBroken, TextFailed
+from .texts import Environment, Text, TextBroken, TextFailed, first_line
 from .two_way import loop_through
 
 Path = tuple[str | int, ...]
@@ -103,7 +103,8 @@ class Flow:
         """Raises RuleBroken."""
         slips: list[RuleBroken] = []
         self.id = section.id
-        self.types = tuple(_types(section, slips))
+        self.types = section.types
+        slips += _slips_of_types(section)
         self.has_targets = any(step.to is not None for step in section.do)
         self._condition = _condition(section.when, slips)
         steps = [_step(number, step, configuration, slips) for number, step in enumerate(section.do)]
@@ -256,14 +257,12 @@ def _extent(context: Mapping[str, Any]) -> tuple[int, int, int]:
     return longest, listed, size
 
 
-def _types(section: FlowSection, slips: list[RuleBroken]) -> Iterator[EventType]:
+def _slips_of_types(section: FlowSection) -> Iterator[RuleBroken]:
     for number, full in enumerate(map(whole_name, section.on)):
         if full not in EVENT_TYPES:
             near = ", ".join(get_close_matches(full, EVENT_TYPES, 5, 0.7))
             shown = f"near it: {near}" if near else "`unsilo schemas list` shows them"
-            slips.append(RuleBroken(("on", number), f"is no event type; {shown}"))
-        else:
-            yield EVENT_TYPES[full]
+            yield RuleBroken(("on", number), f"is no event type; {shown}")
 
 
 def _condition(text: str | None, slips: list[RuleBroken]) -> _Condition | None:
@@ -279,7 +278,7 @@ def _condition(text: str | None, slips: list[RuleBroken]) -> _Condition | None:
         return None
     except ValueError as error:
         assigns = any(part["word"] == "=" for part in _CEL.finditer(text))
-        said = "== compares, = does nothing" if assigns else _first(error)
+        said = "== compares, = does nothing" if assigns else first_line(error)
         slips.append(RuleBroken(("when",), f"is no CEL expression: {said}"))
         return None
 
@@ -290,7 +289,7 @@ def _evaluated(condition: cel.Program, context: Mapping[str, Any]) -> Any:
     except KeyError as error:
         raise _ConditionFailed(f"there is no field {error}: write has(…) && … where it may be absent") from None
     except Exception as error:
-        raise _ConditionFailed(_first(error)) from None
+        raise _ConditionFailed(first_line(error)) from None
     except BaseException as error:  # a panic in the library, which says that it is no Exception
         if type(error).__name__ != "PanicException":
             raise
@@ -367,7 +366,3 @@ def _faults(error: ValidationError, action: Action) -> Iterator[tuple[Path, str]
             yield found["loc"], f"is not taken by this action: there are {', '.join(action.arguments.model_fields)}"
         else:
             yield found["loc"], "is missing" if found["type"] == "missing" else found["msg"]
-
-
-def _first(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0][:200] or type(error).__name__

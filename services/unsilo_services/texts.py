@@ -151,7 +151,7 @@ class Text:
             self._value = _single(tree, environment)
             self._template = environment.from_string(tree)
         except (TemplateError, SyntaxError) as error:
-            raise TextBroken(f"is no template: {_first(error)}") from None
+            raise TextBroken(f"is no template: {first_line(error)}") from None
         except RecursionError:
             raise TextBroken("is no template: nested too deeply") from None
 
@@ -438,5 +438,6 @@ def _bounded(length: int) -> None:
         raise _Refused("grows too large: `truncate` what may be long")
 
 
-def _first(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says, in a line that is not too long; its kind where it says nothing."""
     return str(error).strip().partition("\n")[0][:200] or type(error).__name__

@@ -45,9 +45,7 @@ def test_a_ledger_that_was_made_anew_is_read_from_its_beginning(
 ) -> None:
     desk = Ledgers(kafka_bootstrap, topic_prefix, tmp_path)
     first, second = desk.ledger("first"), desk.ledger("second")
-    for number in range(5):
-        desk.publish(first, [number])
-    desk.make_anew()
+    desk.publish_and_make_anew(first)
     desk.publish(second, [100])
     first.restore([desk.partition])
     assert first.known(desk.ids([100])) == set(desk.ids([100]))
@@ -58,9 +56,7 @@ def test_a_ledger_that_was_made_anew_and_grew_past_what_was_read_is_read_from_it
 ) -> None:
     desk = Ledgers(kafka_bootstrap, topic_prefix, tmp_path)
     first, second = desk.ledger("first"), desk.ledger("second")
-    for number in range(5):
-        desk.publish(first, [number])
-    desk.make_anew()
+    desk.publish_and_make_anew(first)
     first.restore([desk.partition])
     for number in range(100, 110):
         desk.publish(second, [number])
@@ -124,7 +120,10 @@ class Ledgers:
             producer.abort_transaction(10)
             ledger.aborted()
 
-    def make_anew(self) -> None:
+    def publish_and_make_anew(self, ledger: Ledger) -> None:
+        """Leaves a worker with a checkpoint of a ledger that is no more."""
+        for number in range(5):
+            self.publish(ledger, [number])
         for done in self.kafka.admin.delete_topics([self.topic.name]).values():
             done.result()
         eventually(lambda: self.topic.name not in self.kafka.admin.list_topics(timeout=5).topics, "it to be gone")
