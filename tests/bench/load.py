@@ -88,14 +88,12 @@ async def steady(port: int, waiting: Iterator[bytes], per_second: int, sent_at: 
     for _ in range(connections):
         free.put_nowait(await asyncio.open_connection("127.0.0.1", port))
     began = time.time() + 0.2
-    tasks: set[asyncio.Task[None]] = set()
-    for number, request in enumerate(waiting):
-        due = began + number / per_second
-        await asyncio.sleep(max(0.0, due - time.time()))
-        sent_at[number] = due
-        tasks.add(task := asyncio.create_task(_one(free, request, answers)))
-        task.add_done_callback(tasks.discard)
-    await asyncio.gather(*tasks)
+    async with asyncio.TaskGroup() as under_way:
+        for number, request in enumerate(waiting):
+            due = began + number / per_second
+            await asyncio.sleep(max(0.0, due - time.time()))
+            sent_at[number] = due
+            under_way.create_task(_one(free, request, answers))
     return answers.others
 
 

@@ -21,13 +21,22 @@ async def answers_at_once(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body"})
 
 
+class Watched(http.BoundedHttp):
+    """Notes how many requests it ever kept behind one that was not answered."""
+
+    most_kept = 0
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        Watched.most_kept = max(Watched.most_kept, len(self.pipeline))
+
+
 @pytest.fixture
 def line(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
     """A connection to a server that is impatient soon, and that would keep an idle connection for an hour."""
     monkeypatch.setattr(http, "HEAD_SECONDS", 0.2)
-    config = uvicorn.Config(
-        answers_at_once, http=http.BoundedHttp, lifespan="off", log_config=None, timeout_keep_alive=3600
-    )
+    monkeypatch.setattr(Watched, "most_kept", 0)
+    config = uvicorn.Config(answers_at_once, http=Watched, lifespan="off", log_config=None, timeout_keep_alive=3600)
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=server.run, args=([listening],))
@@ -68,3 +77,18 @@ def test_whoever_ends_an_answered_request_in_time_may_send_another(line: socket.
         line.recv(65536)  # empty if it were closed
     line.sendall(FINISHED)
     assert b"404" in line.recv(65536)
+
+
+def test_as_many_requests_as_are_kept_are_all_answered(line: socket.socket) -> None:
+    line.settimeout(5)
+    line.sendall(FINISHED * (1 + http.MOST_PIPELINED))
+    answered = b""
+    while answered.count(b"404") < 1 + http.MOST_PIPELINED:
+        answered += line.recv(65536)
+    assert Watched.most_kept == http.MOST_PIPELINED
+
+
+def test_more_requests_than_are_kept_end_the_connection_however_many_came_at_once(line: socket.socket) -> None:
+    line.sendall(FINISHED * 1000)
+    eventually(lambda: hung_up_on(line, b""), "the end of the connection", 5)
+    assert Watched.most_kept == http.MOST_PIPELINED + 1

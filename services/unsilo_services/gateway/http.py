@@ -44,19 +44,23 @@ class BoundedHttp(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._calm_down()
         self._in_head, self._bytes_beside_body = False, 0
+        if self.transport.is_closing():  # the rest of what came at once
+            return
         super().on_headers_complete()
-        if len(self.pipeline) > MOST_PIPELINED and not self.transport.is_closing():
+        if len(self.pipeline) > MOST_PIPELINED:
             self.transport.close()  # uvicorn reads on after each answer, however many requests it has not begun with
         self.headers = _NO_HEADERS  # type: ignore[assignment]  # trailers are no headers (RFC 9110 6.5.1): kept nowhere
 
     def on_body(self, body: bytes) -> None:
         self._bytes_beside_body = 0
-        super().on_body(body)
+        if not self.transport.is_closing():
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._calm_down()
         self._in_head, self._bytes_beside_body = True, 0
-        super().on_message_complete()
+        if not self.transport.is_closing():
+            super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """What is still to come of an answered request may come, or its sender could not read the answer; not for ever.
