@@ -1,7 +1,7 @@
 """Whether the services have taken a configuration over: it is applied when they read what it names."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from unsilo_schemas.topics import Topics
 
@@ -10,36 +10,37 @@ from .configuration import Configuration
 from .kafka import Kafka
 
 _PAUSE_SECONDS = 0.1
-_SETTLED_SECONDS = 3.0
+_NOTICED_SECONDS = 3.0
 
 
-def not_followed(kafka: Kafka, topics: Topics, configuration: Configuration, absent_is_fine: bool) -> list[str]:
-    """What a service should do and does not yet. One that nobody runs counts only where it must be there."""
-    missing = []
-    for service, wanted in _wanted(topics, configuration).items():
-        members = kafka.members(topics.group(service))
-        read = {topic for member in members for topic, _ in member}
-        if not members and not absent_is_fine:
-            missing.append(f"{service} does not run")
-        elif members and not wanted <= read:
-            missing.append(f"{service} does not read {', '.join(sorted(wanted - read))}")
-    return missing
+def await_followed(
+    kafka: Kafka, topics: Topics, configuration: Configuration, seconds: float, absent_is_fine: bool = True
+) -> list[str]:
+    """Waits until everything is followed; what a service does not do by then, and what to do about it.
+
+    One that nobody runs counts only where it must be there.
+    """
+
+    def not_followed() -> list[str]:
+        found = (_lacks(kafka, topics, *each, absent_is_fine) for each in _wanted(topics, configuration).items())
+        return [lack for lack in found if lack]
+
+    return _what_stays(not_followed, seconds)
 
 
-def not_taken(kafka: Kafka, topics: Topics, connections: Iterable[str]) -> list[str]:
+def not_read(kafka: Kafka, topics: Topics, connections: Iterable[str]) -> list[str]:
     """Connections that the running normalizer does not read, though they are configured; none where nobody runs one.
 
-    Its workers may be sharing them out anew, so it is asked again for some seconds.
+    Nor are there any while its workers share them out anew. They have some seconds to begin with that.
     """
     wanted = sorted(connections)
-    end = time.monotonic() + _SETTLED_SECONDS
-    while True:
-        members = kafka.members(topics.group("normalizer"))
-        read = {topic for member in members for topic, _ in member}
-        missing = [name for name in wanted if members and topics.raw(name).name not in read]
-        if not missing or time.monotonic() > end:
-            return missing
-        time.sleep(_PAUSE_SECONDS)
+
+    def unread() -> list[str]:
+        group = kafka.group(topics.group("normalizer"))
+        known = group.members and group.settled
+        return [name for name in wanted if known and topics.raw(name).name not in group.topics]
+
+    return _what_stays(unread, _NOTICED_SECONDS)
 
 
 def unknown_accounts(kafka: Kafka, topics: Topics) -> list[str]:
@@ -48,16 +49,24 @@ def unknown_accounts(kafka: Kafka, topics: Topics) -> list[str]:
     return sorted(current.targets - set(current.accounts))
 
 
-def await_followed(
-    kafka: Kafka, topics: Topics, configuration: Configuration, seconds: float, absent_is_fine: bool = True
-) -> list[str]:
-    """Waits until everything is followed; what is not, if that takes longer."""
+def _lacks(kafka: Kafka, topics: Topics, service: str, wanted: set[str], absent_is_fine: bool) -> str | None:
+    group = kafka.group(topics.group(service))
+    if not group.members:
+        return None if absent_is_fine else f"{service} does not run: start it"
+    unread = ", ".join(sorted(wanted - group.topics))
+    if not unread:
+        return None
+    if not group.settled:
+        return f"{service} shares its work out anew and does not read {unread} yet: look again with `unsilo doctor`"
+    return f"{service} does not read {unread}: start the services anew where a connector is new; or see its log"
+
+
+def _what_stays(find: Callable[[], list[str]], seconds: float) -> list[str]:
+    """What is found, until that is nothing any more, or for so many seconds."""
     end = time.monotonic() + seconds
-    while True:
-        missing = not_followed(kafka, topics, configuration, absent_is_fine)
-        if not missing or time.monotonic() > end:
-            return missing
+    while (found := find()) and time.monotonic() < end:
         time.sleep(_PAUSE_SECONDS)
+    return found
 
 
 def _wanted(topics: Topics, configuration: Configuration) -> dict[str, set[str]]:

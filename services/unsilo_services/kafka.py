@@ -17,6 +17,7 @@ from confluent_kafka import (
     OFFSET_END,
     TIMESTAMP_NOT_AVAILABLE,
     Consumer,
+    ConsumerGroupState,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -57,6 +58,7 @@ _COMMON: dict[str, str | int | float] = {
 _MOVING = frozenset({
     KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART,
     KafkaError.FENCED_LEADER_EPOCH, KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.NOT_COORDINATOR,
 })  # fmt: skip
 Headers = Sequence[tuple[str, bytes | None]]
 
@@ -79,13 +81,29 @@ class Drift:
     found: str
 
 
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A consumer group: the partitions of each member, and whether they have settled who gets which."""
+
+    members: tuple[frozenset[tuple[str, int]], ...] = ()
+    settled: bool = True
+
+    @property
+    def topics(self) -> frozenset[str]:
+        """The topics that it reads."""
+        return frozenset(topic for member in self.members for topic, _ in member)
+
+
 _while_leaders_move = retry(
     retry=retry_if_exception(lambda error: isinstance(error, KafkaException) and error.args[0].code() in _MOVING),
     stop=stop_after_delay(REQUEST_SECONDS),
     wait=wait_fixed(0.1),
     reraise=True,
 )
-"""Asks again while a partition has no leader, or another than was thought: so it is just after a topic is created."""
+"""Asks again while a partition has no leader, or another than was thought, as just after a topic is created.
+
+The same holds for who coordinates a group.
+"""
 
 
 class Kafka:
@@ -260,16 +278,20 @@ class Kafka:
                 raise KafkaException(tp.error)
         return {(tp.topic, tp.partition): Progress.parse(tp.offset, tp.metadata) for tp in found}
 
-    def members(self, group: str) -> list[set[tuple[str, int]]]:
-        """What each member of a group is assigned; empty where the group has no members."""
-        described = self.admin.describe_consumer_groups([group], request_timeout=REQUEST_SECONDS)[group]
+    @_while_leaders_move
+    def group(self, name: str) -> Group:
+        """A group as it is now; without members where there is none of that name. Raises KafkaException."""
+        described = self.admin.describe_consumer_groups([name], request_timeout=REQUEST_SECONDS)[name]
         try:
-            return [
-                {(tp.topic, tp.partition) for tp in member.assignment.topic_partitions}
-                for member in described.result().members
-            ]
-        except KafkaException:
-            return []
+            found = described.result()
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+                return Group()
+            raise
+        members = (
+            frozenset((tp.topic, tp.partition) for tp in member.assignment.topic_partitions) for member in found.members
+        )
+        return Group(tuple(members), found.state in (ConsumerGroupState.STABLE, ConsumerGroupState.EMPTY))
 
     def read_to_end(
         self, partitions: Sequence[TopicPartition], take: Callable[[Message], None], poll_seconds: float = 0.5

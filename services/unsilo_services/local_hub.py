@@ -55,7 +55,7 @@ class LocalHub:
         Raises HubNotReady before anything is started where a hub runs in the data folder already, or where the gateway
         could not listen.
         """
-        self._require_alone()
+        require_no_hub(self.settings)
         assert self.gateway  # noqa: S101  # which port it gets is found out now
         if self.broker is not None:
             self.broker.start()
@@ -64,14 +64,6 @@ class LocalHub:
         self.kafka.wait()
         self.kafka.create(self.topics.fixed())
         return self.kafka
-
-    def _require_alone(self) -> None:
-        noted = noted_in(self.settings.data)
-        if "gateway" in noted and is_ready(noted["gateway"]):
-            raise HubNotReady(
-                f"a hub runs here already, its gateway at {noted['gateway']}: use that one (`unsilo status`), stop it "
-                f"with Ctrl-C where it was started, or name another folder than {self.settings.data} with UNSILO_DATA"
-            )
 
     def start_services(self, environment: Mapping[str, str] | None = None) -> None:
         """Starts every service, all at once."""
@@ -112,6 +104,16 @@ class LocalHub:
             note_addresses(self.settings, {})
         if self.broker is not None:
             self.broker.stop()
+
+
+def require_no_hub(settings: HubSettings) -> None:
+    """Raises HubNotReady where a hub runs in the data folder."""
+    noted = noted_in(settings.data)
+    if "gateway" in noted and is_ready(noted["gateway"]):
+        raise HubNotReady(
+            f"a hub runs here already, its gateway at {noted['gateway']}: use that one (`unsilo status`), stop it with "
+            f"Ctrl-C where it was started, or name another folder than {settings.data} with UNSILO_DATA"
+        )
 
 
 def _gateway_port(settings: HubSettings) -> int:

@@ -38,7 +38,7 @@ def measure(hub: Hub, seconds: int) -> dict[str, Any]:
     try:
         wait_for("the gateway", lambda: ready(port), 60)
         group = f"{hub.prefix}.normalizer"
-        wait_for("the normalizer", lambda: any(hub.kafka.members(group)), 60)
+        wait_for("the normalizer", lambda: bool(hub.kafka.group(group).topics), 60)
         reader.start()
         listening.wait(30)
         waiting = requests(hub, deliveries(count, only="helpdesk"))

@@ -142,7 +142,7 @@ def test_a_connection_that_the_running_services_do_not_know_is_called_neither_fo
     hub: Hub, unsilo: Unsilo, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("unsilo_services.cli.config._FOLLOW_SECONDS", 0.0)
-    monkeypatch.setattr("unsilo_services.follow._SETTLED_SECONDS", 0.0)
+    monkeypatch.setattr("unsilo_services.follow._NOTICED_SECONDS", 0.0)
     hub.kafka.create([hub.topics.raw("chat")])
     old = hub.kafka.consumer(f"{hub.prefix}.normalizer")
     try:
@@ -163,6 +163,28 @@ def test_a_connection_that_the_running_services_do_not_know_is_called_neither_fo
         assert "start the services anew" in wrong[0]["remedy"]
     finally:
         old.close()
+
+
+@pytest.mark.kafka
+def test_nothing_is_said_of_what_workers_do_not_read_while_they_share_it_out_anew(
+    hub: Hub, unsilo: Unsilo, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unsilo_services.cli.config._FOLLOW_SECONDS", 0.0)
+    hub.kafka.create([hub.topics.raw("chat")])
+    group = f"{hub.prefix}.normalizer"
+    slow, late = hub.kafka.consumer(group), hub.kafka.consumer(group)
+    try:
+        slow.subscribe([hub.topics.raw("chat").name], on_revoke=lambda consumer, partitions: None)
+        eventually(lambda: slow.poll(0.1) is None and slow.assignment(), "the group to have a member")
+        late.subscribe([hub.topics.raw("chat").name])  # which waits for the other, who does not hear of it
+        eventually(lambda: late.poll(0.1) is None and not hub.kafka.group(group).settled, "the group to be unsettled")
+        ran = unsilo(hub, "apply")
+        assert "normalizer shares its work out anew" in ran.err
+        rows = {row["id"]: row["state"] for row in unsilo(hub, "connections", "list", "--json").json()}
+        assert rows["helpdesk"] == "open"
+    finally:
+        slow.close()
+        late.close()
 
 
 @pytest.mark.kafka
@@ -476,7 +498,8 @@ def test_up_applies_the_file_that_lies_where_it_is_started(hub: Hub, file: Path)
             process.terminate()
 
 
-def test_up_says_that_a_hub_runs_in_this_folder_already(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["up", "story"])
+def test_a_hub_that_runs_in_this_folder_already_is_left_alone(tmp_path: Path, command: str) -> None:
     class Answering(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
@@ -491,7 +514,7 @@ def test_up_says_that_a_hub_runs_in_this_folder_already(tmp_path: Path) -> None:
         thread.start()
         gateway = f"http://127.0.0.1:{other.server_port}"
         note_addresses(HubSettings(data=tmp_path / ".unsilo"), {"gateway": gateway})
-        ran = beside_nothing(tmp_path, "up", UNSILO_KAFKA_BOOTSTRAP="127.0.0.1:1")
+        ran = beside_nothing(tmp_path, command, UNSILO_KAFKA_BOOTSTRAP="127.0.0.1:1")
         other.shutdown()
         thread.join()
     assert ran.returncode == 1

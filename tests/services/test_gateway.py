@@ -2,10 +2,12 @@
 
 import gzip
 import json
+import os
 import re
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import zlib
 from collections.abc import Iterator
@@ -715,3 +717,26 @@ def test_says_what_is_wrong_when_its_port_is_taken(hub: Hub) -> None:
         except subprocess.TimeoutExpired:
             pytest.fail("it goes on without a port")
     assert "address already in use" in process.said
+
+
+_WITHOUT_CONFIGURATION = """
+from unsilo_services import config_topic
+from unsilo_services.gateway import app
+from unsilo_services.settings import HubSettings
+
+def lost(entries):
+    raise MemoryError
+
+config_topic.from_entries = lost
+config_topic.ConfigFollower.start = lambda follower: follower._thread.start()
+app.run(HubSettings())
+"""
+
+
+def test_ends_as_a_failure_where_it_can_follow_the_configuration_no_longer(hub: Hub) -> None:
+    environment = {**os.environ, **hub.environment, "UNSILO_GATEWAY_PORT": "0"}
+    ended = subprocess.run(
+        [sys.executable, "-c", _WITHOUT_CONFIGURATION], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert ended.returncode == 1
+    assert "the configuration can no longer be followed: MemoryError" in ended.stderr

@@ -229,7 +229,7 @@ def test_of_two_processes_with_one_name_the_older_ends_and_says_why(bench: Bench
         bench.write(b"1")
         bench.wrote(b"1")
         with running(bench.loop(Copier(bench.out.name))) as others:
-            eventually(lambda: len(bench.kafka.members(f"{bench.prefix}.copier")) == 2, "both in the group")
+            eventually(lambda: len(bench.kafka.group(f"{bench.prefix}.copier").members) == 2, "both in the group")
             sent = 1
             while not ended:
                 bench.write(b"%d" % (sent := sent + 1))
@@ -344,7 +344,7 @@ def test_records_of_a_dropped_topic_stay_where_they_are(bench: Bench) -> None:
         bench.write(b"2", topic=bench.other)  # fetched before its topic is dropped
         bench.topics.remove(bench.other.name)
         go_on.set()
-        eventually(lambda: bench.other.name not in str(bench.kafka.members(group)), "it to be given back")
+        eventually(lambda: bench.other.name not in bench.kafka.group(group).topics, "it to be given back")
         bench.write(b"3")
         bench.wrote(b"1", b"slow", b"3")
         where = TopicPartition(bench.other.name, 0)
@@ -389,7 +389,7 @@ def test_a_worker_ends_in_order_while_kafka_is_away(tmp_path: Path) -> None:
         hub.connect(section("desk", "zendesk"))
         worker = hub.start("normalizer")
         group = f"{hub.prefix}.normalizer"
-        eventually(lambda: any(hub.kafka.members(group)), "it to work")
+        eventually(lambda: hub.kafka.group(group).topics, "it to work")
         broker.stop()
         assert worker.stop() == 0, worker.said
 

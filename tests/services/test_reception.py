@@ -21,6 +21,7 @@ from unsilo_connectors.contract import Connector
 from unsilo_connectors.discovery import connectors
 from unsilo_schemas.topics import Topics
 from unsilo_services import configuration, logs
+from unsilo_services.config_topic import ConfigFollower
 from unsilo_services.gateway import receive
 from unsilo_services.gateway.answers import PROBLEMS
 from unsilo_services.gateway.app import create_app
@@ -37,12 +38,18 @@ Change = Callable[..., Any]
 ODD: dict[str, Connector[Any, Any]] = {}
 
 
+def made(kafka: Kafka, prefix: str) -> FastAPI:
+    """The gateway's application, not started yet."""
+    topics = Topics(prefix)
+    return create_app(kafka, topics, ConfigFollower(kafka, topics.config(), "gateway"))
+
+
 class Inside:
     """The gateway's application in this process, its event loop running only while it is asked something."""
 
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
-        self.app: FastAPI = create_app(hub.kafka, Topics(hub.prefix))
+        self.app = made(hub.kafka, hub.prefix)
         self._runner = asyncio.Runner()
         self._lifespan = self.app.router.lifespan_context(self.app)
 
@@ -388,11 +395,11 @@ def test_counts_the_failures_of_a_whole_ipv6_network_together() -> None:
 
 
 def test_needs_no_kafka_to_be_imported_or_created() -> None:
-    app = create_app(Kafka({"bootstrap.servers": "127.0.0.1:1"}), Topics("x"))
+    app = made(Kafka({"bootstrap.servers": "127.0.0.1:1"}), "x")
     assert "/in/{connection}" in str(app.routes)
 
 
 def test_describes_every_answer() -> None:
-    app = create_app(Kafka({"bootstrap.servers": "127.0.0.1:1"}), Topics("x"))
+    app = made(Kafka({"bootstrap.servers": "127.0.0.1:1"}), "x")
     described = app.openapi()["paths"]["/in/{connection}"]["post"]["responses"]
     assert {str(problem.status) for problem in PROBLEMS} | {"202"} <= described.keys()

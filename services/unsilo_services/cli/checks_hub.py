@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from ..config_topic import entries
 from ..configuration import SecretUnavailable, connection_of, from_environment
-from ..follow import not_taken
+from ..follow import not_read
 from ..health import is_ready
 from .audit_trail import SKEWED, Noted
 from .examination import Examination, Finding, Level
@@ -37,7 +37,7 @@ def configuration(examination: Examination) -> Iterator[Finding]:
             "wrong", f"this version cannot read {', '.join(unread)}",
             "bring its connector back or update this version, or apply the configuration again",
         )  # fmt: skip
-    for name in not_taken(hub.kafka, hub.topics, found.connections):
+    for name in not_read(hub.kafka, hub.topics, found.connections):
         yield Finding(
             "wrong", f"connection {name}: the running services do not follow it, its deliveries may be answered 401",
             "start the services anew: they look for connectors when they start; or see the normalizer's log",

@@ -71,14 +71,14 @@ def apply(
         wanted = apply_read(hub.kafka, hub.settings, configuration, prune=prune, dry_run=dry_run)
     if as_json:
         show_json([{"key": change.key, "change": change.kind} for change in wanted])
-        if not dry_run and _ignored(hub, configuration):
-            raise typer.Exit(1)
-        return
-    for change in wanted:
+    for change in () if as_json else wanted:
         console.print(f"{change.kind:8} {change.key}", markup=False)
-    done = "nothing to change" if not wanted else "nothing was changed (dry run)" if dry_run else "applied"
-    ignored = [] if dry_run else _ignored(hub, configuration)
-    console.print(f"{done}{', but not followed' if ignored else ''}: {_summary(configuration)}")
+    ignored = [] if dry_run else await_followed(hub.kafka, hub.topics, configuration, _FOLLOW_SECONDS)
+    for lack in ignored:
+        tell(lack)
+    if not as_json:
+        done = "nothing to change" if not wanted else "nothing was changed (dry run)" if dry_run else "applied"
+        console.print(f"{done}{', but not followed' if ignored else ''}: {_summary(configuration)}")
     if ignored:
         raise typer.Exit(1)
 
@@ -105,14 +105,6 @@ def apply_read(
         if wanted:
             publish(kafka, topics.config(), wanted)
     return wanted
-
-
-def _ignored(hub: Hub, configuration: Configuration) -> list[str]:
-    """Waits until the services that run follow the configuration; says what they do not do by then, and returns it."""
-    missing = await_followed(hub.kafka, hub.topics, configuration, _FOLLOW_SECONDS)
-    for each in missing:
-        tell(f"{each}: start the services anew where a connector is new; or see its log")
-    return missing
 
 
 def _warn(missing: Iterable[tuple[str, str]]) -> None:

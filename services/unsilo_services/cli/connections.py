@@ -16,7 +16,7 @@ from ..configuration import (
     connector_of,
     from_environment,
 )
-from ..follow import not_taken
+from ..follow import not_read
 from ..kafka import Message, TopicPartition, headers_of
 from ..raw_records import read_raw, received_at
 from .audit_trail import Noted, delays, refusals
@@ -39,7 +39,7 @@ def list_connections(as_json: AsJson = False) -> None:
     Example: unsilo connections list
     """
     hub = Hub.reach()
-    ignored = not_taken(hub.kafka, hub.topics, hub.configuration.connections)
+    ignored = not_read(hub.kafka, hub.topics, hub.configuration.connections)
     rows = [
         {"id": name, "connector": section.connector, "url": _url(hub, name), "state": _state(section, ignored)}
         for name, section in sorted(hub.configuration.connections.items())
@@ -68,7 +68,7 @@ def show_connection(
         "id": name,
         "connector": section.connector,
         "url": _url(hub, name),
-        "state": _state(section, not_taken(hub.kafka, hub.topics, [name])),
+        "state": _state(section, not_read(hub.kafka, hub.topics, [name])),
         "last_delivery": _when(delivery, as_json),
         "last_event": None if event is None else f"{_when(event[0], as_json)} {event[1]}",
         "refused": len(refused),

@@ -108,7 +108,7 @@ def services(hub: Hub) -> list[Service]:
     """Which services work. Those with a consumer group are asked of the broker, the gateway at its address."""
     address = gateway_address(hub)
     gateway = Service("gateway", 1 if is_ready(address) else 0, address)
-    return [gateway, *(Service(name, len(hub.kafka.members(hub.topics.group(name)))) for name in CONSUMERS)]
+    return [gateway, *(Service(name, len(hub.kafka.group(hub.topics.group(name)).members)) for name in CONSUMERS)]
 
 
 def gateway_address(hub: Hub) -> str:

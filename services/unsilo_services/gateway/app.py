@@ -31,9 +31,8 @@ _PROBE_PAUSE_SECONDS = 1.0
 _DRAIN_SECONDS = 20
 
 
-def create_app(kafka: Kafka, topics: Topics) -> FastAPI:
-    """The gateway as an ASGI application. Nothing is connected before it starts."""
-    follower = ConfigFollower(kafka, topics.config(), SERVICE)
+def create_app(kafka: Kafka, topics: Topics, follower: ConfigFollower) -> FastAPI:
+    """The gateway as an ASGI application. Nothing is connected, and no configuration followed, before it starts."""
     state = _State()
 
     @asynccontextmanager
@@ -88,16 +87,20 @@ def create_app(kafka: Kafka, topics: Topics) -> FastAPI:
 
 
 def run(settings: HubSettings) -> None:
-    """Serves until SIGTERM or SIGINT, then answers what is in flight and ends."""
+    """Serves until SIGTERM or SIGINT, then answers what is in flight and ends.
+
+    So it does where the configuration can be followed no longer, and then raises what stands in the way.
+    """
     configure_logs(settings, SERVICE)
     kafka = Kafka.from_settings(settings)
     kafka.wait(60)
     topics = Topics(settings.topic_prefix)
     kafka.create(topics.fixed())
+    follower = ConfigFollower(kafka, topics.config(), SERVICE)
     log.info("gateway at http://%s:%d/in/", settings.gateway_host, settings.gateway_port)
     signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it again when all is done: that is no failure
     uvicorn.run(
-        create_app(kafka, topics),
+        create_app(kafka, topics, follower),
         host=settings.gateway_host,
         port=settings.gateway_port,
         http=BoundedHttp,
@@ -110,6 +113,8 @@ def run(settings: HubSettings) -> None:
         forwarded_allow_ips=settings.gateway_trusted_proxies or None,
         timeout_graceful_shutdown=_DRAIN_SECONDS,
     )
+    if follower.failure is not None:
+        raise follower.failure
 
 
 class _State:

@@ -49,7 +49,7 @@ class Monitor:
         try:
             backlogs = self._backlogs.measure(queues(configuration, self._topics))
             letters = {name: topic.count() for name, topic in self._letters.items()}
-            members = {name: len(self._kafka.members(self._topics.group(name))) for name in CONSUMERS}
+            members = {name: len(self._kafka.group(self._topics.group(name)).members) for name in CONSUMERS}
         except (KafkaException, KafkaUnavailable) as error:
             log.warning("the broker could not be looked at: %s", error)
             return False

@@ -17,7 +17,7 @@ from ..config_topic import changes, entries, publish
 from ..configuration import Configuration, connection_of, connector_of, from_environment, topics_of
 from ..errors import UnsiloError
 from ..follow import await_followed, unknown_accounts
-from ..local_hub import HubNotReady, LocalHub
+from ..local_hub import HubNotReady, LocalHub, require_no_hub
 from ..settings import HubSettings, note_addresses
 from .doubles import Double
 from .lines import Lines
@@ -65,6 +65,7 @@ class Stage:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise AlreadyTold(f"a story is being told in {self.data.parent} already: stop it first") from None
+        require_no_hub(HubSettings())  # whose addresses would be overwritten, and then forgotten
         shutil.rmtree(self.data, ignore_errors=True)
         self.data.mkdir()
 
@@ -126,4 +127,4 @@ class Stage:
                 missing = [f"nobody says who the hub is at {name}" for name in unknown_accounts(kafka, topics)]
             time.sleep(0.1)
         if missing:
-            raise HubNotReady(f"{'; '.join(missing)}: see {self.hub.logs}")
+            raise HubNotReady(f"{'; '.join(missing)}; the logs: {self.hub.logs}")
