@@ -46,8 +46,8 @@ def unsilo(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], 
     monkeypatch.setenv("UNSILO_DATA", str(tmp_path / "data"))
     run = typed(monkeypatch, capsys)
 
-    def plainly(hub: Hub | None, *words: str) -> Ran:
-        ran = run(hub, *words)
+    def plainly(hub: Hub | None, *words: str, **environment: str) -> Ran:
+        ran = run(hub, *words, **environment)
         assert PLAIN.fullmatch(ran.out), "what goes to a pipe is plain"
         return ran
 
@@ -126,6 +126,14 @@ def test_apply_puts_everything_in_and_is_done_when_that_is_so(hub: Hub, unsilo: 
     assert SECRET.encode() not in b"".join(entries_of(hub).values())
     again = unsilo(hub, "apply", "--json")
     assert again.json() == []
+
+
+@pytest.mark.kafka
+def test_a_dry_run_creates_no_topic(hub: Hub, unsilo: Unsilo, file: Path) -> None:
+    ran = unsilo(hub, "apply", "--dry-run", UNSILO_TOPIC_PREFIX=f"{hub.prefix}-other")
+    assert ran.code == 0
+    assert "added    connection/chat" in ran.out
+    assert not [name for name in hub.kafka.admin.list_topics().topics if name.startswith(f"{hub.prefix}-other")]
 
 
 @pytest.mark.kafka

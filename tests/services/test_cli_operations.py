@@ -628,6 +628,9 @@ class TestDoctor:
 
     def test_calls_refusals_wrong_where_nothing_else_has_come_of_late(self, hub: Hub, unsilo: Unsilo) -> None:
         hub.connect(section("desk", "zendesk"))
+        for _ in range(5):
+            refuse(hub, "desk", "signature_missing")  # whoever that may be
+        assert self.level(unsilo, hub, "senders", "signature_missing") == "look"
         for level in ("look", "look", "wrong"):
             refuse(hub, "desk", "signature_wrong")
             assert self.level(unsilo, hub, "senders", "signature_wrong") == level

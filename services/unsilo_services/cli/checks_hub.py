@@ -22,7 +22,8 @@ from .own_accounts import cannot_ask
 
 _LATE_SECONDS = 60.0
 _LOOK_AGAIN_SECONDS = 2.0
-_ALL_REFUSED = 3  # so many refusals in a row, and nothing taken in since, are no stranger's knocking
+_WRONG_PROOF = frozenset({"signature_wrong", "credentials_wrong"})
+_ALL_REFUSED = 3  # so many wrong proofs in a row, and nothing taken in since, are no stranger's knocking
 
 
 def configuration(examination: Examination) -> Iterator[Finding]:
@@ -47,7 +48,9 @@ def configuration(examination: Examination) -> Iterator[Finding]:
         try:
             connection_of(section, from_environment)
         except SecretUnavailable as error:
-            refused = any(note.facts.get("reason") == "secret_missing" for note in examination.refused_last(name))
+            refused = any(
+                note.facts.get("reason") == "secret_missing" for note in examination.refused_last.get(name, ())
+            )
             yield Finding(
                 "wrong" if refused else "look", f"connection {name}: {error}, here",
                 "set it where gateway and delivery run; `unsilo send` needs it here",
@@ -205,7 +208,7 @@ def senders(examination: Examination) -> Iterator[Finding]:
             counts[note.connection or "", reason] += 1
     yield from _skewed(skews)
     for (connection, reason), count in counts.most_common():
-        level, remedy = _refused(connection, reason, examination.refused_last(connection) if connection else [])
+        level, remedy = _refused(connection, reason, examination.refused_last.get(connection, ()))
         yield Finding(
             level,
             f"{counted(count, 'delivery', 'deliveries')} to {connection or 'no connection of ours'} refused: {reason}",
@@ -230,7 +233,8 @@ def _skewed(skews: defaultdict[str, list[float]]) -> Iterator[Finding]:
 
 def _refused(connection: str, reason: str, last: Sequence[Noted]) -> tuple[Level, str]:
     """What to say of refusals, of which those in `last` came after the last delivery that was taken in."""
-    lately = any(note.facts.get("reason") == reason for note in last)
+    reasons = [note.facts.get("reason") for note in last]
+    lately = reason in reasons
     if reason == "secret_missing" and not lately:
         return "look", "it is there again: a later delivery was taken in"
     if reason == "secret_missing":
@@ -239,6 +243,11 @@ def _refused(connection: str, reason: str, last: Sequence[Noted]) -> tuple[Level
         return "look", "a vendor may have an old address: compare with `unsilo connections list`; or it is noise"
     if reason in ("too_fast", "too_large", "wrong_type"):
         return "wrong", "the sender is known: raise its limit in unsilo.yaml, or mend its settings at the vendor"
-    if lately and len(last) >= _ALL_REFUSED:
-        return "wrong", f"the last {len(last)} deliveries were all refused: compare its secret at the vendor with ours"
-    return "look", "if it is the vendor: its secret there and ours differ; if not, somebody is knocking"
+    wrong = sum(each in _WRONG_PROOF for each in reasons)
+    if lately and reason in _WRONG_PROOF and wrong >= _ALL_REFUSED:
+        return (
+            "wrong",
+            f"the last {wrong} signed deliveries were all refused: compare its secret at the vendor with ours",
+        )
+    differs = "its secret there and ours differ" if reason in _WRONG_PROOF else "it was told of no secret there"
+    return "look", f"if it is the vendor: {differs}; if not, somebody is knocking"

@@ -88,8 +88,9 @@ def apply_read(
 ) -> list[Change]:
     """Applies a configuration that was read, and returns what changed."""
     topics = Topics(settings.topic_prefix)
-    kafka.create(topics.fixed())
-    before = load(kafka, topics.config())
+    if not dry_run:
+        kafka.create(topics.fixed())
+    before = load(kafka, topics.config()) if kafka.partitions(topics.config().name) else {}
     wanted = changes(before, entries(configuration), prune)
     if found := list(loops(from_entries(applied(before, wanted)))):  # with what other files have declared
         raise ConfigurationLoops(found)

@@ -1,6 +1,7 @@
 """What every check of `unsilo doctor` works with: the hub, and what was asked of it once."""
 
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -67,14 +68,20 @@ class Examination:
     def refusals(self) -> list[Noted]:
         return noted(self.hub, self._refused_since, REJECTED)
 
-    def refused_last(self, connection: str) -> list[Noted]:
-        """The refusals of a connection since its last delivery that was taken in."""
-        refused = [note for note in self.refusals if note.connection == connection]
-        places = self.hub.places([self.hub.topics.raw(connection).name]) if refused else []
+    @cached_property
+    def refused_last(self) -> Mapping[str, list[Noted]]:
+        """The refusals of each connection since its last delivery that was taken in; of others there are none."""
+        found: defaultdict[str, list[Noted]] = defaultdict(list)
+        for note in self.refusals:
+            if note.connection in self.hub.configuration.connections:
+                found[note.connection].append(note)
+        topics = {self.hub.topics.raw(name).name: name for name in found}
+        places = self.hub.places(topics)
         ends = self.hub.kafka.end_offsets(places) if places else {}
-        newest = self.hub.at((*place, end - 1) for place, end in ends.items() if end)
-        taken = max(map(recorded_at, newest), default=None)
-        return [note for note in refused if taken is None or note.at > taken]
+        for newest in self.hub.at((*place, end - 1) for place, end in ends.items() if end):
+            name = topics[str(newest.topic())]
+            found[name] = [note for note in found[name] if note.at > recorded_at(newest)]
+        return found
 
 
 @dataclass(frozen=True, slots=True)
