@@ -25,3 +25,8 @@ def where(error: BaseException) -> str:
     while step is not None and step.tb_next is not None:
         step = step.tb_next
     return type(error).__name__ + (f" at {step.tb_frame.f_code.co_name}:{step.tb_lineno}" if step is not None else "")
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in a line that is not too long; its kind where it says nothing."""
+    return str(error).strip().partition("\n")[0][:200] or type(error).__name__

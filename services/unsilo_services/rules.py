@@ -1,7 +1,7 @@
 """Flows as they are written, made ready to run: which events, under which condition, which commands.
 
-Conditions are CEL (cel.dev), texts are templates (texts.py). Both are pure: what they see is the event and nothing
-else, and neither can reach the process they run in.
+Conditions and texts are pure: what they see is the event and nothing else, and neither can reach the process they run
+in.
 """
 
 import re
@@ -18,9 +18,9 @@ from unsilo_schemas.entity import EventType
 from unsilo_schemas.example import example
 
 from .audience import CLOSED, may_write
+from .conditions import Condition, ConditionBroken, ConditionFailed, ConditionUnanswered
 from .configuration import Configuration, FlowSection, StepSection, connector_of, whole_name
-from .expressions import cel
-from .texts import Environment, Text, TextBroken, TextFailed, first_line
+from .texts import Environment, Text, TextBroken, TextFailed
 from .two_way import loop_through
 
 Path = tuple[str | int, ...]
@@ -30,21 +30,6 @@ Twins = Callable[[str, str], Mapping[str, Any] | None]
 May raise what the caller of `Flow.intents` wants to hear of.
 """
 
-_LONGEST_CONDITION = 4000  # characters; CEL's parser panics on lines without end
-_MOST_WORK = 15_000_000  # steps of one condition with one event, a second or two at the worst
-_MOST_LISTS = 2  # gone through inside each other
-_THROUGH_LISTS = frozenset({"all", "exists", "exists_one", "existsOne", "filter"})
-_READS = frozenset({"entity", "changed", "previous", "+", "matches"})  # what may take time by the size of the event
-_CEL = re.compile(
-    r"""
-    //[^\n]*
-    | [bB]?[rR] (?: "{3}[\s\S]*?"{3} | '{3}[\s\S]*?'{3} | "[^"]*" | '[^']*' )
-    | [bB]?     (?: "{3}(?:\\[\s\S]|[^\\])*?"{3} | '{3}(?:\\[\s\S]|[^\\])*?'{3}
-                  | "(?:\\.|[^"\\])*" | '(?:\\.|[^'\\])*' )
-    | (?P<word> \w+ | [=!<>&|]+ | [^\w\s] )
-    """,
-    re.VERBOSE,
-)
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -59,6 +44,10 @@ class RuleBroken(Exception):
         self.path = path
         self.problem = problem
         self.others: tuple[RuleBroken, ...] = ()
+
+
+class RuleFailed(Exception):
+    """A flow cannot be done with this event. The message names a field, and never holds a value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,19 +111,19 @@ class Flow:
     def holds(self, seen: Seen) -> bool:
         """Whether the condition is true of an event. One that names a field which the event lacks is not.
 
-        Raises TextFailed where the event is too large to find out.
+        Raises RuleFailed where the event is too large to find out.
         """
-        if self._condition is None:
-            return True
         try:
-            return self._condition.of(seen.context) is True
-        except _ConditionFailed:
+            return self._condition is None or self._condition.of(seen.context) is True
+        except ConditionUnanswered:
             return False
+        except ConditionFailed as error:
+            raise RuleFailed(f"when: {error}") from None
 
     def intents(self, seen: Seen, twins: Twins) -> Iterator[tuple[int, Intent]]:
         """The commands for an event, each with its place in the flow; none where what it is about has no copy there.
 
-        Raises TextFailed, and what `twins` raises.
+        Raises RuleFailed, and what `twins` raises.
         """
         for number, step in enumerate(self._steps):
             target = None
@@ -143,11 +132,13 @@ class Flow:
                 target = None if about is None else twins(about, step.connection)
                 if target is None or target.get("type") != step.action.target_type:
                     continue
-            arguments = step.arguments(seen)
             try:
+                arguments = step.arguments(seen)
                 step.checked(arguments)
+            except TextFailed as error:
+                raise RuleFailed(str(error)) from None
             except ValidationError as error:
-                raise TextFailed(_fault(error, step.action)) from None
+                raise RuleFailed(_fault(error, step.action)) from None
             yield number, Intent(step.connection, step.name, arguments, target)
 
     def _slips_on(
@@ -160,10 +151,8 @@ class Flow:
                 answer = self._condition.of(seen.context)
                 if not isinstance(answer, bool):
                     yield RuleBroken(("when",), f"must be true or false, and is a {type(answer).__name__} here")
-            except _ConditionFailed as error:
+            except (ConditionFailed, ConditionUnanswered) as error:
                 yield RuleBroken(("when",), f"fails on an example of {event.name}: {error}")
-            except TextFailed:
-                yield RuleBroken(("when",), f"goes through lists that are too long, even in an example of {event.name}")
         for number, step in enumerate(steps):
             if step is None:
                 continue
@@ -188,75 +177,6 @@ def context_of(type: str, data: Mapping[str, Any]) -> dict[str, Any]:
     return {"previous": {}, **data, "type": type}
 
 
-class _ConditionFailed(Exception):
-    """A condition has no answer for an event."""
-
-
-class _Condition:
-    """A condition, ready to be asked of events, and how much there is to do in it.
-
-    CEL cannot be stopped once it runs, and the process waits for it. So what it may come to is reckoned beforehand, by
-    the lists that the condition goes through: what stands inside one is done once for each item, inside two once for
-    each pair.
-    """
-
-    def __init__(self, text: str) -> None:
-        """Raises ValueError, and RuleBroken."""
-        self._program = cel.compile(text)
-        self._steps = [0] * (_MOST_LISTS + 1)  # by how many lists they are inside of
-        self._reads = [0] * (_MOST_LISTS + 1)
-        self._most_written = 1  # items that a list in the condition itself may have
-        words = ["", *(found["word"] or "''" for found in _CEL.finditer(text) if not found[0].startswith("//"))]
-        inside: list[bool] = []  # for each open bracket, whether it goes through a list
-        for number, word in enumerate(words):
-            depth = sum(inside)
-            self._steps[depth] += 1
-            self._reads[depth] += word in _READS
-            self._most_written += word in (",", "+")
-            if word in ("(", "[", "{"):
-                called = words[number - 1] if word == "(" and words[number - 2] == "." else ""
-                if called == "map":
-                    raise RuleBroken(("when",), "has map: exists, all and filter ask about items as they are")
-                if called in _THROUGH_LISTS and depth == _MOST_LISTS:
-                    raise RuleBroken(("when",), f"goes through more than {_MOST_LISTS} lists inside each other")
-                inside.append(called in _THROUGH_LISTS)
-                if called == "filter":
-                    self._reads[depth + 1] += 1  # with each item that it takes it copies those that it has
-            elif word in (")", "]", "}"):
-                inside.pop()
-
-    def of(self, context: Mapping[str, Any]) -> Any:
-        """What it comes to with an event. Raises _ConditionFailed, and TextFailed."""
-        if any(self._steps[1:]):
-            longest, listed, size = _extent(context)
-            items = max(longest, self._most_written)
-            work = 0
-            for lists in range(1, _MOST_LISTS + 1):
-                work += items ** (lists - 1) * (items + listed) * self._steps[lists]
-                work += items**lists * size * self._reads[lists]
-            if work > _MOST_WORK:
-                raise TextFailed("when: goes through lists that are too long in so large an event")
-        return _evaluated(self._program, context)
-
-
-def _extent(context: Mapping[str, Any]) -> tuple[int, int, int]:
-    """The longest list in an event, how much all lists hold, and how much there is in all."""
-    longest = listed = size = 0
-    waiting: list[tuple[Any, bool]] = [(context, False)]
-    while waiting:
-        value, in_list = waiting.pop()
-        weight = 1 + len(value) // 250 if isinstance(value, str) else 1  # characters are gone through that much faster
-        size += weight
-        listed += weight if in_list else 0
-        if isinstance(value, Mapping | list):
-            longest = max(longest, len(value))
-        if isinstance(value, Mapping):
-            waiting.extend((item, in_list) for pair in value.items() for item in pair)
-        elif isinstance(value, list):
-            waiting.extend((item, True) for item in value)
-    return longest, listed, size
-
-
 def _slips_of_types(section: FlowSection) -> Iterator[RuleBroken]:
     for number, full in enumerate(map(whole_name, section.on)):
         if full not in EVENT_TYPES:
@@ -265,35 +185,12 @@ def _slips_of_types(section: FlowSection) -> Iterator[RuleBroken]:
             yield RuleBroken(("on", number), f"is no event type; {shown}")
 
 
-def _condition(text: str | None, slips: list[RuleBroken]) -> _Condition | None:
-    if text is None:
-        return None
-    if len(text) > _LONGEST_CONDITION:
-        slips.append(RuleBroken(("when",), f"has more than {_LONGEST_CONDITION} characters"))
-        return None
+def _condition(text: str | None, slips: list[RuleBroken]) -> Condition | None:
     try:
-        return _Condition(text)
-    except RuleBroken as slip:
-        slips.append(slip)
+        return None if text is None else Condition(text)
+    except ConditionBroken as broken:
+        slips.append(RuleBroken(("when",), str(broken)))
         return None
-    except ValueError as error:
-        assigns = any(part["word"] == "=" for part in _CEL.finditer(text))
-        said = "== compares, = does nothing" if assigns else first_line(error)
-        slips.append(RuleBroken(("when",), f"is no CEL expression: {said}"))
-        return None
-
-
-def _evaluated(condition: cel.Program, context: Mapping[str, Any]) -> Any:
-    try:
-        return condition.execute(dict(context))
-    except KeyError as error:
-        raise _ConditionFailed(f"there is no field {error}: write has(…) && … where it may be absent") from None
-    except Exception as error:
-        raise _ConditionFailed(first_line(error)) from None
-    except BaseException as error:  # a panic in the library, which says that it is no Exception
-        if type(error).__name__ != "PanicException":
-            raise
-        raise _ConditionFailed("cannot be evaluated") from None
 
 
 def _step(number: int, step: StepSection, configuration: Configuration, slips: list[RuleBroken]) -> _Step | None:

@@ -28,6 +28,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import _PassArg
 from jinja2.visitor import NodeTransformer
 
+from .errors import first_line
+
 MOST_TEXT = 100_000  # characters that a text may grow to; vendors take far less
 _MOST_WORK = 1_000_000  # pieces (items, ten characters) of one text that are gone through, a second at the worst
 _MOST_NUMBER = 2**63
@@ -436,8 +438,3 @@ def _tojson(value: Any) -> str:
 def _bounded(length: int) -> None:
     if length > 10 * MOST_TEXT:
         raise _Refused("grows too large: `truncate` what may be long")
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, in a line that is not too long; its kind where it says nothing."""
-    return str(error).strip().partition("\n")[0][:200] or type(error).__name__

@@ -73,8 +73,8 @@ class Examination:
         """The refusals of each connection since its last delivery that was taken in; of others there are none."""
         found: defaultdict[str, list[Noted]] = defaultdict(list)
         for note in self.refusals:
-            if note.connection in self.hub.configuration.connections:
-                found[note.connection].append(note)
+            if (name := note.connection or "") in self.hub.configuration.connections:
+                found[name].append(note)
         topics = {self.hub.topics.raw(name).name: name for name in found}
         places = self.hub.places(topics)
         ends = self.hub.kafka.end_offsets(places) if places else {}

@@ -15,8 +15,7 @@ from unsilo_schemas.link import Story
 
 from ..configuration import Configuration, connector_of
 from ..dead_letters import DeadLetter
-from ..rules import Flow
-from ..texts import TextFailed
+from ..rules import Flow, RuleFailed
 from .breaker import Breaker
 from .copies import Copies, CopyAwaited
 from .known import Known
@@ -121,7 +120,7 @@ class Decisions:
                 continue
             try:
                 wanted.append((flow, list(route(event, story, flow, plain, twins))))
-            except TextFailed as error:
+            except RuleFailed as error:
                 decision.letters.append((flow, DeadLetter("rule_violation", str(error), "text")))
             except DeadLetter as letter:
                 decision.letters.append((flow, letter))

@@ -16,8 +16,7 @@ from unsilo_schemas.link import End, Story
 
 from ..dead_letters import FLOW, REDRIVE_OF
 from ..kafka import Message, headers_of, recorded_at
-from ..rules import Flow, Intent, Seen, Twins, context_of
-from ..texts import TextFailed
+from ..rules import Flow, Intent, RuleFailed, Seen, Twins, context_of
 from .stories import Act, onward
 
 _MOST_BYTES = 1024 * 1024  # of one command; vendors take far less
@@ -87,7 +86,7 @@ def read_event(message: Message) -> Event:
 
 
 def route(event: Event, story: Story, flow: Flow, plain: Callable[[str], str], twins: Twins) -> Iterator[Issued]:
-    """The commands of a flow, if its condition holds. Raises TextFailed, and what `twins` raises."""
+    """The commands of a flow, if its condition holds. Raises RuleFailed, and what `twins` raises."""
     seen = Seen(context_of(event.envelope.type, event.data), plain)
     if flow.holds(seen):
         for number, intent in flow.intents(seen, twins):
@@ -128,7 +127,7 @@ def _issue(event: Event, story: Story, flow: Flow, number: int, intent: Intent) 
     )
     value = to_json(data.model_dump(mode="json", exclude_unset=True))
     if len(value) > _MOST_BYTES:
-        raise TextFailed(f"the command would have {len(value)} bytes: `truncate` what may be long")
+        raise RuleFailed(f"the command would have {len(value)} bytes: `truncate` what may be long")
     headers = envelope.to_headers()
     if event.redrive_of is not None:
         headers.append((REDRIVE_OF, event.redrive_of))  # a part of the flow may have been carried out before
