@@ -183,7 +183,7 @@ PAIRS = "entity.tags.all(a, entity.tags.exists(b, a == b))"
         (
             "(entity.tags + entity.tags + entity.tags).all(a, (entity.tags + entity.tags).all(b, a == b))",
             {"tags": ["t"] * 200},
-            {"tags": ["t"] * 1000},
+            {"tags": ["t"] * 500},
         ),
         ("entity.tags.all(t, t == 't')", {"tags": ["t"] * 100_000}, {"tags": ["t"] * 2_000_000}),
         (
