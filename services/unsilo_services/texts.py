@@ -2,19 +2,16 @@
 
 A text picks fields, branches, goes through a list, and uses the filters below. It calls nothing, reaches no attribute
 of a Python object, and nothing in it grows without end: neither an author's slip nor what a sender wrote can hold up
-the process that all flows run in. Each text has a budget (`_Work`), counted and not timed, so that an event always
-fares the same: a loop spends it by what it holds and how often, everything else by what it is given.
+the process that all flows run in: each text has a budget (budget.py) for each event.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import islice
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn
 
 from jinja2 import (
     StrictUndefined,
     TemplateError,
-    TemplateRuntimeError,
     Undefined,
     UndefinedError,
     nodes,
@@ -25,15 +22,12 @@ from jinja2.environment import TemplateExpression
 from jinja2.filters import do_sum
 from jinja2.runtime import Context, LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from jinja2.utils import _PassArg
-from jinja2.visitor import NodeTransformer
 
+from .budget import BUDGET, OWN_FILTERS, Budget, Refused, charged, every, few, weighed
 from .errors import first_line
 
 MOST_TEXT = 100_000  # characters that a text may grow to; vendors take far less
-_MOST_WORK = 1_000_000  # pieces (items, ten characters) of one text that are gone through, a second at the worst
 _MOST_NUMBER = 2**63
-_MOST_ITEMS = 1000  # that a loop goes through
 _MOST_LOOPS = 2  # inside each other
 
 _NODES = (
@@ -47,15 +41,9 @@ _FILTERS = (
     "list", "lower", "map", "max", "min", "reject", "rejectattr", "reverse", "select", "selectattr", "sort", "string",
     "sum", "title", "trim", "truncate", "unique", "upper", "urlencode", "wordcount",
 )  # fmt: skip
-_FREE = frozenset({"count", "d", "default", "first", "last", "length"})  # the same time whatever they are given
-_FREE_TESTS = frozenset({"boolean", "defined", "mapping", "none", "number", "sequence", "string", "undefined"})
-_BY_TENS = frozenset({  # what does not go through a text one character at a time
-    "capitalize", "float", "int", "lower", "plain", "replace", "string", "tojson", "trim", "truncate", "upper",
-})  # fmt: skip
 _OF_LOOPS = frozenset({"index", "index0", "revindex", "revindex0", "first", "last", "length", "previtem", "nextitem"})
 _OF_JINJA = frozenset({"self", "super", "caller", "varargs", "kwargs"})
 _PLAIN = "_plain"  # in a context: how the bodies of the event's own system are read; no text can name it
-_WORK = "_work"  # in a context: what is left of the text's budget
 
 
 class TextBroken(Exception):
@@ -64,10 +52,6 @@ class TextBroken(Exception):
 
 class TextFailed(Exception):
     """A text could not be made of this event. The message names a field, and never holds a value."""
-
-
-class _Refused(TemplateRuntimeError):
-    """Ours, so that the message is known to hold no value."""
 
 
 class _Missing(StrictUndefined):
@@ -101,11 +85,8 @@ class Environment(ImmutableSandboxedEnvironment):
         self.globals.clear()
         known = {name: self.filters[name] for name in _FILTERS}
         own = {"join": _join, "replace": _replace, "round": _round, "sum": _sum, "tojson": _tojson, "plain": _plain}
-        filters: dict[str, Any] = {**known, **own}
-        tests: dict[str, Any] = dict(self.tests)
-        self.filters = {name: made if name in _FREE else _charged(name, made) for name, made in filters.items()}
-        self.filters |= {_LOOPED: _looped, _WEIGHED: _weighed}
-        self.tests = {name: made if name in _FREE_TESTS else _charged(name, made) for name, made in tests.items()}
+        self.filters = {**charged({**known, **own}), **OWN_FILTERS}
+        self.tests = charged(self.tests)
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         if isinstance(obj, LoopContext) and attribute in _OF_LOOPS:
@@ -123,8 +104,8 @@ class Environment(ImmutableSandboxedEnvironment):
 
     def call_filter(self, name: str, *value: Any, **options: Any) -> Any:
         """A filter that another one applies, by a name that may come from the event."""
-        if name in _OURS:
-            raise _Refused(f"there is no filter {name}")
+        if name in OWN_FILTERS:
+            raise Refused(f"there is no filter {name}")
         return super().call_filter(name, *value, **options)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
@@ -134,9 +115,9 @@ class Environment(ImmutableSandboxedEnvironment):
         if all(isinstance(side, int | float) for side in sides):
             return _number(super().call_binop(context, operator, *map(_number, sides)))
         if operator == "+" and any(all(isinstance(side, of) for side in sides) for of in (str, list, tuple)):
-            context[_WORK].weigh(left, right)
+            context[BUDGET].weigh(left, right)
             return left + right
-        raise _Refused(f"only numbers can stand beside {operator}" + ", or two texts, or two lists" * (operator == "+"))
+        raise Refused(f"only numbers can stand beside {operator}" + ", or two texts, or two lists" * (operator == "+"))
 
 
 class Text:
@@ -148,7 +129,7 @@ class Text:
         try:
             tree = environment.parse(source)
             self._names = _checked(tree, environment)
-            _Weighing().visit(tree)
+            weighed(tree)
             tree.set_environment(environment)
             self._value = _single(tree, environment)
             self._template = environment.from_string(tree)
@@ -162,7 +143,7 @@ class Text:
 
         `plain` reads bodies of the event's own system. Raises TextFailed.
         """
-        seen = {**context, _PLAIN: plain, _WORK: _Work()}
+        seen = {**context, _PLAIN: plain, BUDGET: Budget()}
         try:
             if self._value is None:
                 return _joined(self._template.generate(seen))
@@ -176,36 +157,10 @@ class Text:
             name = str(error)  # from a list of what is asked for, since a name in brackets may come from the event
             field = next((known for known in self._names if known.rpartition(".")[2] == name), "something it asks for")
             raise TextFailed(f"{field} is missing: ask with `{{% if … %}}`, or give it a `default('…')`") from None
-        except _Refused as error:
+        except Refused as error:
             raise TextFailed(str(error)) from None
         except Exception as error:  # whatever a template does is the template's fault
             raise TextFailed(f"ends with {type(error).__name__}") from None
-
-
-class _Work:
-    """What one text may still do with one event."""
-
-    def __init__(self) -> None:
-        self._left = _MOST_WORK
-
-    def spend(self, pieces: int) -> None:
-        self._left -= pieces
-        if self._left < 0:
-            raise _Refused("does too much with too large an event: `truncate` what may be long, loop through less")
-
-    def weigh(self, *values: Any) -> None:
-        """Spends by size, all that is within included."""
-        waiting = list(values)
-        while waiting:
-            value = waiting.pop()
-            self.spend(1 + len(value) // 10 if isinstance(value, str) else 1)
-            if isinstance(value, Mapping):
-                waiting.extend(value)
-                waiting.extend(value.values())
-            elif isinstance(value, list | tuple):
-                waiting.extend(value)
-            elif isinstance(value, int):
-                self.spend(value.bit_length() // 64 * 1000)  # whose hashes a sender can make all the same
 
 
 def _joined(generated: Iterable[str]) -> str:
@@ -230,25 +185,19 @@ def shown(value: Any) -> str:
 
 def _checked(tree: nodes.Template, environment: Environment) -> list[str]:
     """Refuses what a text may not hold. Returns the fields that it asks for, with dots."""
-    for node in _all(tree):
+    for node in every(tree):
         if not isinstance(node, _NODES) or (isinstance(node, nodes.For) and node.recursive):
             _refuse(node, f"texts have no {type(node).__name__.lower()}: they pick fields, branch, loop and filter")
-        if isinstance(node, nodes.Filter) and (node.name in _OURS or node.name not in environment.filters):
-            known = ", ".join(sorted(name for name in environment.filters if name not in _OURS))
+        if isinstance(node, nodes.Filter) and (node.name in OWN_FILTERS or node.name not in environment.filters):
+            known = ", ".join(sorted(name for name in environment.filters if name not in OWN_FILTERS))
             _refuse(node, f"there is no filter {node.name}: there are {known}")
         if isinstance(node, nodes.Name) and (node.name.startswith("_") or node.name in _OF_JINJA):
             _refuse(node, f"there is no {node.name}")
     for loop in tree.find_all(nodes.For):
         if _depth(loop) > _MOST_LOOPS:
             _refuse(loop, f"more than {_MOST_LOOPS} loops inside each other")
-    asked_for = (node for node in _all(tree) if isinstance(node, nodes.Getattr | nodes.Getitem | nodes.Name))
+    asked_for = (node for node in every(tree) if isinstance(node, nodes.Getattr | nodes.Getitem | nodes.Name))
     return sorted(set(map(_dotted, asked_for)))
-
-
-def _all(node: nodes.Node) -> Iterable[nodes.Node]:
-    yield node
-    for child in node.iter_child_nodes():
-        yield from _all(child)
 
 
 def _depth(loop: nodes.Node) -> int:
@@ -293,110 +242,9 @@ def _escaped(value: Any, escape: Callable[[str], str]) -> Any:
     return value
 
 
-_LOOPED = "_looped"  # a filter put around what a loop goes through
-_WEIGHED = "_weighed"  # a filter put around what takes time by its size
-_OURS = (_LOOPED, _WEIGHED)  # which no text can name
-
-
-class _Weighing(NodeTransformer):
-    """Puts those around. Filters, tests and sums spend by themselves."""
-
-    def visit_For(self, node: nodes.For) -> nodes.Node:
-        each = len(list(_all(node)))
-        self.generic_visit(node)
-        node.iter = _around(node.iter, _LOOPED, nodes.Const(each))
-        return node
-
-    def visit_Compare(self, node: nodes.Compare) -> nodes.Node:
-        self.generic_visit(node)
-        node.expr = _around(node.expr, _WEIGHED)
-        for side in node.ops:
-            side.expr = _around(side.expr, _WEIGHED)
-        return node
-
-    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:
-        self.generic_visit(node)
-        node.nodes = [_around(part, _WEIGHED) for part in node.nodes]
-        return node
-
-    def visit_Getitem(self, node: nodes.Getitem) -> Any:
-        self.generic_visit(node)
-        if isinstance(node.arg, nodes.Slice):
-            return _around(node, _WEIGHED)
-        node.arg = _around(node.arg, _WEIGHED)
-        return node
-
-    def visit_List(self, node: nodes.List | nodes.Tuple | nodes.Dict) -> Any:
-        self.generic_visit(node)
-        return node if getattr(node, "ctx", "load") == "store" else _around(node, _WEIGHED)
-
-    visit_Tuple = visit_Dict = visit_List
-
-
-def _around(node: Any, name: str, *arguments: nodes.Expr) -> Any:
-    return node if isinstance(node, nodes.Const) else nodes.Filter(node, name, [*arguments], [], None, None)
-
-
-@pass_context
-def _weighed(context: Context, value: Any) -> Any:
-    context[_WORK].weigh(value)
-    return value
-
-
-@pass_context
-def _looped(context: Context, items: Any, each: int) -> list[Any]:
-    found = _few(items)
-    context[_WORK].spend(len(found) * each)
-    return found
-
-
-def _charged(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """A filter or a test that spends by what it is given and makes, and makes lists and no iterators."""
-    wanted = getattr(function, "jinja_pass_arg", None)
-
-    @pass_context
-    def charged(context: Context, value: Any, *args: Any, **named: Any) -> Any:
-        work: _Work = context[_WORK]
-        beside = (*args, *named.values())
-        texts = sum(len(text) for text in beside if isinstance(text, str))
-        work.weigh(*beside)
-        if not (name == "truncate" and isinstance(value, str)):  # which leaves the rest alone
-            work.weigh(value)
-        if isinstance(value, str):
-            work.spend(len(value) * texts // 1000 + (0 if name in _BY_TENS else len(value)))
-        elif isinstance(value, Mapping | list | tuple):
-            work.spend(len(value) * texts // 10)  # a text beside a list may be gone through for each item
-        made = function(*_passed(wanted, context), value, *args, **named)
-        if isinstance(made, Iterator) and not isinstance(made, LoopContext):
-            made = list(made)
-        if isinstance(made, str | list):
-            work.spend(len(made) // 10 if isinstance(made, str) else len(made))
-        return made
-
-    return charged
-
-
-def _passed(wanted: _PassArg | None, context: Context) -> tuple[Any, ...]:
-    """What Jinja hands to a filter before the value."""
-    if wanted is None:
-        return ()
-    if wanted is _PassArg.context:
-        return (context,)
-    return (context.environment if wanted is _PassArg.environment else context.eval_ctx,)
-
-
-def _few(items: Any) -> list[Any]:
-    if isinstance(items, Undefined | str) or items is None:
-        raise _Refused("a loop goes through a list: `default([])` where there may be none")
-    found = list(islice(iter(items), _MOST_ITEMS + 1))
-    if len(found) > _MOST_ITEMS:
-        raise _Refused(f"a loop goes through no more than {_MOST_ITEMS} items")
-    return found
-
-
 def _number(value: Any) -> Any:
     if not -_MOST_NUMBER <= value <= _MOST_NUMBER:
-        raise _Refused("reckons with numbers that are too large")
+        raise Refused("reckons with numbers that are too large")
     return value
 
 
@@ -404,7 +252,7 @@ def _number(value: Any) -> Any:
 def _sum(environment: Environment, items: Any, attribute: str | int | None = None, start: Any = 0) -> Any:
     """Of numbers: lists and texts would be copied with each that is added."""
     if not isinstance(start, int | float):
-        raise _Refused("only numbers can be summed")
+        raise Refused("only numbers can be summed")
     return do_sum(environment, items, attribute, start)
 
 
@@ -415,7 +263,7 @@ def _plain(context: Context, value: Any) -> Any:
 
 
 def _join(items: Any, separator: str = "", attribute: str | None = None) -> str:
-    found = [item if attribute is None else item.get(attribute) for item in _few(items)]
+    found = [item if attribute is None else item.get(attribute) for item in few(items)]
     texts = [shown(item) for item in found]
     _bounded(sum(map(len, texts)) + len(texts) * len(separator))
     return separator.join(texts)
@@ -437,4 +285,4 @@ def _tojson(value: Any) -> str:
 
 def _bounded(length: int) -> None:
     if length > 10 * MOST_TEXT:
-        raise _Refused("grows too large: `truncate` what may be long")
+        raise Refused("grows too large: `truncate` what may be long")
