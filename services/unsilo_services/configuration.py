@@ -204,7 +204,9 @@ def is_reference(value: Any) -> bool:
     return isinstance(value, dict) and len(value) == 1 and isinstance(value.get("env", value.get("file")), str)
 
 
-def unset(configuration: Configuration, kinds: Collection[str] = ("env", "file")) -> Iterator[tuple[str, str]]:
+def missing_secrets(
+    configuration: Configuration, kinds: Collection[str] = ("env", "file")
+) -> Iterator[tuple[str, str]]:
     """The references that lead nowhere where this is asked: the connection, and what is missing.
 
     No file is opened: one that is a pipe would be read empty.

@@ -15,8 +15,9 @@ from unsilo_schemas.topics import Topics
 from ..configuration import topics_of, whole_name
 from .hub import Hub
 from .moments import lasting
-from .output import AsJson, fail, show_facts, show_json, show_rows
+from .output import AsJson, fail, show_json
 from .scaffold import new_connector
+from .tables import show_facts, show_rows
 
 connectors_app = typer.Typer(no_args_is_help=True, help="The systems that unsilo knows how to connect.")
 connectors_app.command("new")(new_connector)

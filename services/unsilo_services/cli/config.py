@@ -9,7 +9,7 @@ import typer
 from unsilo_schemas.topics import Topics
 
 from ..config_topic import Change, applied, changes, entries, from_entries, load, publish, undeclared
-from ..configuration import Configuration, topics_of, unset
+from ..configuration import Configuration, missing_secrets, topics_of
 from ..errors import UnsiloError
 from ..follow import await_followed
 from ..kafka import Kafka
@@ -43,7 +43,7 @@ def check(paths: Paths = None, files: Files = None, as_json: AsJson = False) -> 
     """
     with _faults_shown(as_json):
         configuration = read_files(paths, files)
-    _warn(unset(configuration, ["file"]))  # variables belong to where the hub runs, files lie beside this one
+    _warn(missing_secrets(configuration, ["file"]))  # variables belong to where the hub runs, files lie beside this one
     if as_json:
         show_json({"connections": sorted(configuration.connections), "flows": sorted(configuration.flows)})
     else:
@@ -94,7 +94,7 @@ def apply_read(
     wanted = changes(before, entries(configuration), prune)
     if found := list(loops(from_entries(applied(before, wanted)))):  # with what other files have declared
         raise ConfigurationLoops(found)
-    _warn(unset(configuration))
+    _warn(missing_secrets(configuration))
     kept = undeclared(before, entries(configuration))
     if kept and not prune:
         tell(f"kept, though no file declares it: {', '.join(kept)} (--prune removes)")

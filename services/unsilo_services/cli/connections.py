@@ -23,8 +23,9 @@ from .audit_trail import Noted, delays, refusals
 from .hub import Hub
 from .letters import Wanted, letters
 from .moments import moment
-from .output import AsJson, console, show_facts, show_json, show_rows, shown
+from .output import AsJson, console, show_json, shown
 from .own_accounts import cannot_ask
+from .tables import show_facts, show_rows
 
 connections_app = typer.Typer(no_args_is_help=True, help="The systems that this hub is connected to.")
 

@@ -9,8 +9,9 @@ from ..kafka import headers_of
 from .hub import Hub, named, texts
 from .letters import REMEDIES, Letter, Wanted, letter_of, letters, marked, parsed, reasons
 from .moments import Since, Until, moment
-from .output import AsJson, console, fail, printable, show_facts, show_json, show_rows, shown, tell
+from .output import AsJson, console, fail, printable, show_json, shown, tell
 from .redrive import Redrive, Return, planned
+from .tables import show_facts, show_rows
 
 dead_app = typer.Typer(no_args_is_help=True, help="What could not be processed: list it, look at it, put it back.")
 

@@ -12,7 +12,8 @@ from .examination import Check, Examination, Finding
 from .faults import told
 from .hub import Hub
 from .moments import moment
-from .output import AsJson, show_grid, show_json
+from .output import AsJson, show_json
+from .tables import show_grid
 
 CHECKS = (
     Check("cluster", checks_cluster.cluster),
@@ -63,7 +64,7 @@ def _examine(examination: Examination) -> Iterator[tuple[Check, list[Finding]]]:
     """Every check that can be made; without Kafka, those that need none."""
     reached = Check("Kafka", lambda _: ())
     try:
-        examination.hub.answers()
+        examination.hub.await_kafka()
         yield reached, []
     except KafkaUnavailable as error:
         what, _, remedy = str(error).partition(": ")

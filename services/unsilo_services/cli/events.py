@@ -30,21 +30,10 @@ from ..kafka import (
 from ..loop import Partition
 from .hub import Hub, place_of
 from .moments import moment
-from .output import (
-    AsJson,
-    AsJsonLines,
-    console,
-    fail,
-    printable,
-    short,
-    show_json,
-    show_json_line,
-    show_line,
-    show_names,
-    tell,
-)
+from .output import AsJson, AsJsonLines, console, fail, printable, show_json, show_json_line, tell
 from .queues import gateway_address
 from .stories import written
+from .tables import cell_text, show_line, show_names
 
 _TELLING = ("title", "name", "subject", "display_name", "preferred_name", "body", "emoji")  # fields of entities
 _TITLES = ("at", "connection", "type", "text")
@@ -72,7 +61,11 @@ def tail(
     start = None if since is None else moment(since)
     types = [name for name in EVENT_TYPES if type is None or type in name]
     ids = [*hub.configuration.connections, _TITLES[1]]
-    widths = (len(short(start or datetime.now(UTC))), max(map(len, ids)), max(len(short_name(name)) for name in types))
+    widths = (
+        len(cell_text(start or datetime.now(UTC))),
+        max(map(len, ids)),
+        max(len(short_name(name)) for name in types),
+    )
     begun = False
     for message in _events(hub.kafka, hub.topics, start, once):
         try:

@@ -59,15 +59,15 @@ class Hub:
     def reach(cls) -> "Hub":
         """Raises KafkaUnavailable."""
         hub = cls()
-        hub.answers()
+        hub.await_kafka()
         return hub
 
-    def answers(self) -> None:
+    def await_kafka(self) -> None:
         """Returns when Kafka answers; KafkaUnavailable, at once where nothing on this machine listens for it."""
         host, _, port = self.kafka.bootstrap.rpartition(":")
         absent = host == LOCAL and port.isdecimal() and not _listens(int(port))
         if absent and "UNSILO_KAFKA_BOOTSTRAP" not in os.environ and not running(self.settings):
-            raise KafkaUnavailable(_nowhere(self.settings))
+            raise KafkaUnavailable(_no_hub(self.settings))
         self.kafka.wait(_AT_ONCE_SECONDS if absent else REACH_SECONDS)
 
     def refresh(self) -> None:
@@ -171,7 +171,7 @@ def _listens(port: int) -> bool:
     return True
 
 
-def _nowhere(settings: HubSettings) -> str:
+def _no_hub(settings: HubSettings) -> str:
     where = f"with UNSILO_DATA={settings.data}" if "data" in settings.model_fields_set else (
         f"in {Path.cwd()} or a folder above it"
     )  # fmt: skip

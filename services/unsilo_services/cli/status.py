@@ -12,8 +12,9 @@ from unsilo_schemas.topics import CONSUMERS
 from .hub import Hub
 from .letters import Letter, Wanted, letters
 from .moments import lasting, moment
-from .output import AsJson, console, show_json, show_json_line, show_rows, shown
+from .output import AsJson, console, show_json, show_json_line, shown
 from .queues import Depth, Gauge, Service, services
+from .tables import show_rows
 
 _WATCH_SECONDS = 2.0
 

@@ -7,8 +7,9 @@ import typer
 
 from .hub import Hub, named
 from .moments import lasting, moment
-from .output import AsJson, console, counted, show_json, show_rows, shown, tell
+from .output import AsJson, console, counted, show_json, shown, tell
 from .stories import Step, Story, told
+from .tables import show_rows
 from .trail import Findings, Reference, Search
 
 
