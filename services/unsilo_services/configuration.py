@@ -20,6 +20,7 @@ from unsilo_schemas.entity import EventType
 from unsilo_schemas.topics import Topic, Topics
 
 from .errors import UnsiloError
+from .logs import keep_out_of_logs
 
 Resolver = Callable[[Mapping[str, str]], Resolved]
 
@@ -196,6 +197,7 @@ def from_environment(reference: Mapping[str, str]) -> Resolved:
             raise SecretUnavailable(f"{where} is not UTF-8", where) from error
     if not text:
         raise SecretUnavailable(f"{where} is not set or empty", where)
+    keep_out_of_logs(text)
     return Resolved(text)
 
 

@@ -16,6 +16,8 @@ Reason = Literal[
     "delivery_rejected", "delivery_timeout",
 ]  # fmt: skip
 PREFIX = "dl_"
+ATTEMPTS = "dl_attempts"  # how often it was tried, before a redrive and after
+FIRST_AT = "dl_first_at"  # when it first failed
 FLOW = "dl_flow"  # the flow that a letter of flows is about
 REDRIVE_OF = "dl_redrive_of"  # on a record that was put back: topic, partition and offset of its letter
 
@@ -24,13 +26,15 @@ class DeadLetter(Exception):
     """A record cannot be processed. It is kept on `dead` with this reason and can be redriven once that is mended.
 
     `error` is for people and names places and types, never values; of what a sender wrote, only a plain event type.
+    `attempts` is how often it was tried before that was said.
     """
 
-    def __init__(self, reason: Reason, error: str, stage: str) -> None:
+    def __init__(self, reason: Reason, error: str, stage: str, attempts: int = 1) -> None:
         super().__init__(f"{reason}: {error}")
         self.reason: Reason = reason
         self.error = error
         self.stage = stage
+        self.attempts = attempts
 
 
 def bury(
@@ -51,7 +55,12 @@ def bury(
 
 
 def letter_headers(message: Message, letter: DeadLetter, consumer: str, at: datetime) -> list[tuple[str, bytes | None]]:
-    """The original's headers and the facts of its failure. Facts of an earlier failure give way to the new ones."""
+    """The original's headers and the facts of its failure. Facts of an earlier failure give way to the new ones.
+
+    But that it failed before, and when it first did, are counted on.
+    """
+    before = {name: (value or b"").decode("ascii", "replace") for name, value in headers_of(message)}
+    tried = before.get(ATTEMPTS, "")
     facts = {
         "dl_topic": str(message.topic()),
         "dl_partition": str(message.partition()),
@@ -60,8 +69,8 @@ def letter_headers(message: Message, letter: DeadLetter, consumer: str, at: date
         "dl_stage": letter.stage,
         "dl_reason": letter.reason,
         "dl_error": letter.error[:1000],
-        "dl_attempts": "1",
-        "dl_first_at": timestamp(at),
+        ATTEMPTS: str(letter.attempts + (int(tried) if tried.isdecimal() else 0)),
+        FIRST_AT: before.get(FIRST_AT) or timestamp(at),
         "dl_last_at": timestamp(at),
     }
     return [*original_headers(headers_of(message)), *((name, text.encode()) for name, text in facts.items())]

@@ -10,21 +10,44 @@ from typing import Any
 from .errors import UnsiloError
 from .settings import HubSettings
 
+_SHORTEST_SECRET = 6  # characters: what is shorter stands in any text
+_secrets: set[str] = set()
+
+
+def keep_out_of_logs(secret: str) -> None:
+    """No line of a log will show this text any more."""
+    if len(secret) >= _SHORTEST_SECRET:
+        _secrets.add(secret)
+
+
+def _masked(line: str) -> str:
+    for secret in _secrets:
+        line = line.replace(secret, "***")
+    return line
+
 
 class _Lines(logging.Formatter):
     """Plain text, where an exception is its kind and the places it came through."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return _masked(super().format(record))
 
     def formatException(self, ei: Any) -> str:
         return " ".join([_kind(ei), *_places(ei)])
 
 
 class _JsonLines(logging.Formatter):
+    def __init__(self, service: str) -> None:
+        super().__init__()
+        self._service = service
+
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {
             "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
+            "service": self._service,
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": _masked(record.getMessage()),
         }
         if record.exc_info:
             line["exception"] = _kind(record.exc_info)
@@ -55,7 +78,7 @@ def _log_end(kind: type[BaseException], error: BaseException, trace: TracebackTy
 def formatter(settings: HubSettings, service: str) -> logging.Formatter:
     """Makes a line of a record, in the format that the settings ask for."""
     if settings.log_format == "json":
-        return _JsonLines()
+        return _JsonLines(service)
     return _Lines(f"%(asctime)s {service} %(levelname)-7s %(message)s")
 
 

@@ -77,6 +77,7 @@ VALUES: Mapping[MetricWrapperBase, Mapping[str, Mapping[str, str]]] = {
             "too_large": "413: larger than the connection takes, also after its coding is undone",
             "wrong_type": "415: verified, and of a media type that the vendor does not send",
             "coding_unknown": "415: in a content coding that is not understood",
+            "framing_broken": "400: no HTTP, or none whose end can be found; the connection is closed",
             "coding_broken": "400: not what its content coding says",
             "connector_failed": "401: its connector failed on it; a fault of the hub's, see the gateway's log",
             "head_too_large": "431: headers of more than 64 KiB",

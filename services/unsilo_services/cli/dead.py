@@ -63,6 +63,8 @@ def show_letter(
         "remedy": REMEDIES.get(letter.reason, ""),  # type: ignore[call-overload]  # a later version's reasons too
         "stage": letter.stage,
         "flow": letter.flow,
+        "attempts": letter.attempts,
+        "first_failed_at": letter.first_at,
         "died_at": shown(letter.died_at),
         "of": named(letter.origin),
         "redrive_of": letter.redrive_of,

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from unsilo_schemas.topics import CONSUMERS
 
-from ..dead_letters import FLOW, REDRIVE_OF, Reason
+from ..dead_letters import ATTEMPTS, FIRST_AT, FLOW, REDRIVE_OF, Reason
 from ..kafka import Message, headers_of, recorded_at
 from .audit_trail import redriven
 from .hub import Hub, Place, named, place_of, texts
@@ -38,6 +38,8 @@ class Letter:
     flow: str | None
     origin: Place
     died_at: datetime
+    attempts: int
+    first_at: str
     redrive_of: str | None
     bytes: int
     id: str
@@ -119,6 +121,8 @@ def letter_of(hub: Hub, message: Message) -> Letter:
         flow=headers.get(FLOW),
         origin=(headers.get("dl_topic", ""), _number(headers.get("dl_partition")), _number(headers.get("dl_offset"))),
         died_at=recorded_at(message),
+        attempts=_number(headers.get(ATTEMPTS)),
+        first_at=headers.get(FIRST_AT, ""),
         redrive_of=headers.get(REDRIVE_OF),
         bytes=len(message.value() or b""),
         id=f"{consumer}/{place[1]}/{place[2]}",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from ..audit import REDRIVEN, audit_record
-from ..dead_letters import FLOW, REDRIVE_OF, original_headers
+from ..dead_letters import ATTEMPTS, FIRST_AT, FLOW, REDRIVE_OF, original_headers
 from ..errors import UnsiloError
 from ..kafka import Headers, KafkaError, KafkaException, Message, headers_of, recorded_at
 from .hub import Hub, Place, named, place_of
@@ -125,11 +125,11 @@ class Redrive:
 
 
 def _headers(message: Message) -> list[tuple[str, bytes | None]]:
-    """The original's, the flow that failed (the others have run), and which letter this is."""
+    """The original's, the flow that failed (the others have run), how often it was tried, and which letter this is."""
     found = headers_of(message)
     kept = [(name, value) for name, value in original_headers(found) if name != REDRIVE_OF]
-    flow = [(name, value) for name, value in found if name == FLOW]
-    return [*kept, *flow, (REDRIVE_OF, named(place_of(message)).encode())]
+    facts = [(name, value) for name, value in found if name in (FLOW, ATTEMPTS, FIRST_AT)]
+    return [*kept, *facts, (REDRIVE_OF, named(place_of(message)).encode())]
 
 
 def _arrivals(hub: Hub, letters: Iterable[Letter]) -> dict[Place, datetime]:

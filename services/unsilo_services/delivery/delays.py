@@ -38,6 +38,10 @@ class Delays:
             log.warning("commands for %s wait: %s", self._connection, why)
             self._told.put(Delay(self._connection, why, datetime.now(UTC)))
 
+    def inherited(self, command: str) -> None:
+        """A command was held when a worker ended, which may have told that it waits."""
+        self._waiting.add(command)
+
     def ended(self, command: str, done: bool) -> None:
         """A command waits no longer, if it did. The connection works again when it was the last one, and was done."""
         if command not in self._waiting:

@@ -154,6 +154,8 @@ class Lanes:
         self, lane: _Lane, before: "asyncio.Task[None] | None", order: Order, prepare: Prepare, tell: Tell
     ) -> None:
         until = order.given_up_at(datetime.now(UTC))
+        if order.again:
+            lane.delays.inherited(order.envelope.id)
         if before is not None:
             await asyncio.wait([before])
         outcome = await self._until_settled(lane, order, prepare, until)
@@ -162,6 +164,7 @@ class Lanes:
 
     async def _until_settled(self, lane: _Lane, order: Order, prepare: Prepare, until: datetime) -> Outcome:
         quiet = lane.quiet
+        attempts = 0
         try:
             async for attempt in AsyncRetrying(
                 sleep=lambda seconds: quiet.rest(seconds),  # that of the attempt before, so that no change is missed
@@ -170,14 +173,16 @@ class Lanes:
                 wait=_pause,
                 stop=lambda state: datetime.now(UTC) >= until,
             ):
+                attempts = attempt.retry_state.attempt_number
                 with attempt:
-                    repeated = order.repeated or attempt.retry_state.attempt_number > 1
+                    repeated = order.repeated or attempts > 1
                     async with lane.turn() as quiet, self._called():
                         return await self._attempt(lane.http, quiet, prepare(order), repeated)
         except DeadLetter as letter:
+            letter.attempts = attempts
             return letter
         except RetryError as error:
-            return DeadLetter("delivery_timeout", str(error.last_attempt.exception()), "call")
+            return DeadLetter("delivery_timeout", str(error.last_attempt.exception()), "call", attempts)
         except Exception as error:  # a fault of the connector must not stop other commands
             log.error("the action of a command of %s failed: %s", order.connection, where(error))
             return DeadLetter("delivery_rejected", f"the action failed: {where(error)}", "call")

@@ -30,6 +30,9 @@ UNAVAILABLE = Problem(503, "unavailable", "The delivery could not be stored in t
 TOO_SLOW = Problem(503, "too_slow", "The body did not come in time. Send it again.", retry_after=5)
 PROBLEMS = (BROKEN_HTTP, UNTRUSTED, TOO_LARGE, WRONG_TYPE, TOO_FAST, HEAD_TOO_LARGE, UNAVAILABLE)
 
+PROBLEM_TYPE = "application/problem+json"  # RFC 9457
+
+UNKNOWN = "unknown"  # the connection of what is counted and belongs to none
 STORED = "stored"
 HANDSHAKE = "handshake"
 GONE = "gone"

@@ -18,7 +18,7 @@ from ..config_topic import ConfigFollower
 from ..kafka import Kafka, KafkaUnavailable
 from ..logs import configure_logs
 from ..settings import HubSettings
-from .answers import PROBLEMS, Problem
+from .answers import PROBLEM_TYPE, PROBLEMS, Problem
 from .http import BoundedHttp, head_bytes
 from .receive import Accepted, Arrival, Reception, SenderGone
 from .store import Store
@@ -127,7 +127,7 @@ def _response(answer: Accepted | Problem) -> Response:
     if isinstance(answer, Accepted):
         return Response(answer.body, answer.status, media_type=answer.content_type)
     retry = {} if answer.retry_after is None else {"Retry-After": str(answer.retry_after)}
-    return Response(answer.body, answer.status, retry, media_type="application/problem+json")
+    return Response(answer.body, answer.status, retry, media_type=PROBLEM_TYPE)
 
 
 async def _chunks(request: Request) -> AsyncIterator[bytes]:

@@ -2,9 +2,13 @@
 
 import asyncio
 from collections import deque
+from http import HTTPStatus
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from ..metrics import REQUESTS
+from .answers import BROKEN_HTTP, HEAD_TOO_LARGE, PROBLEM_TYPE, UNKNOWN, Problem
 
 HEAD_BYTES = 64 * 1024
 HEAD_SECONDS = 10.0
@@ -37,7 +41,7 @@ class BoundedHttp(HttpToolsProtocol):
         super().data_received(data)
         if self._bytes_beside_body > HEAD_BYTES and not self.transport.is_closing():
             if self._in_head:
-                self.send_400_response("The request's head is too large.")
+                self._refuse(HEAD_TOO_LARGE, "head_too_large")
             else:  # it may be answered already
                 self.transport.close()
 
@@ -61,6 +65,20 @@ class BoundedHttp(HttpToolsProtocol):
         self._in_head, self._bytes_beside_body = True, 0
         if not self.transport.is_closing():
             super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Called by uvicorn for what is no HTTP."""
+        self._refuse(BROKEN_HTTP, "framing_broken")
+
+    def _refuse(self, problem: Problem, outcome: str) -> None:
+        """Answers what never becomes a request, and closes the connection."""
+        head = (
+            f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}\r\n"
+            f"content-type: {PROBLEM_TYPE}\r\ncontent-length: {len(problem.body)}\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + problem.body)
+        self.transport.close()
+        REQUESTS.labels(UNKNOWN, outcome).inc()
 
     def on_response_complete(self) -> None:
         """What is still to come of an answered request may come, or its sender could not read the answer; not for ever.

@@ -27,6 +27,7 @@ from .answers import (
     TOO_LARGE,
     TOO_SLOW,
     UNAVAILABLE,
+    UNKNOWN,
     UNTRUSTED,
     WRONG_TYPE,
     Problem,
@@ -39,7 +40,6 @@ from .store import NotStored, Store
 
 log = logging.getLogger(__name__)
 
-UNKNOWN = "unknown"
 _SHARE_OF_DEADLINE = 0.8  # the rest is for the way there and back
 _READING_SECONDS = 8.0  # the same for every address: a slow body must not tell which of them there are
 _DOORS_SECONDS = 15.0  # so long a secret that was put in its place, or taken away, may go unnoticed

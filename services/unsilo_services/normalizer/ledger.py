@@ -148,6 +148,7 @@ class Ledger:
             for partition, end in ends.items():
                 cache[_checkpoint(partition)] = struct.pack(">q", end)
         DEDUPLICATION_RESTORED.inc(restored)
+        log.info("%d ids of %d partitions were restored from %s", restored, len(partitions), self._topic.name)
 
     def _from(self, starts: dict[int, int]) -> list[TopicPartition]:
         """Where to read each ledger partition from: its checkpoint, or its beginning."""
