@@ -887,6 +887,32 @@ def test_a_killed_worker_loses_nothing_and_does_nothing_twice(alone: Writing) ->
     assert alone.read(alone.topics.dead("flows").name) == []
 
 
+def test_the_oldest_command_under_way_is_known_also_after_a_restart(alone: Writing, tmp_path: Path) -> None:
+    quiet = CHAT.model_copy(update={"id": "quiet"})
+    alone.configure([quiet])
+    times = [long_ago(hour * 3600) for hour in (5, 9, 2, 7)]  # in the order of their ids, which is that of the table
+    given = [
+        alone.order("quiet", ORDER, f"k{number}", at=at, id=f"{number:08x}-0000-4000-8000-000000000000")
+        for number, at in enumerate(times)
+    ]
+    alone.producer.flush()
+    oldest, next_oldest = (int(times[number].timestamp() * 1000) for number in (1, 3))
+    for _ in range(2):  # the second goes on from where the first was
+        known = Known(alone.kafka, alone.topics, tmp_path / "links")
+        known.follow(Configuration(HubSection(), {"quiet": quiet}))
+        known.start()
+        assert known.commands.under_way("quiet", oldest + 1)
+        assert not known.commands.under_way("quiet", oldest)
+        known.stop()
+    known = Known(alone.kafka, alone.topics, tmp_path / "links")
+    known.follow(Configuration(HubSection(), {"quiet": quiet}))
+    known.start()
+    alone.refused(alone.command(given[1]))
+    eventually(lambda: not known.commands.under_way("quiet", next_oldest))
+    assert known.commands.under_way("quiet", next_oldest + 1)
+    known.stop()
+
+
 def test_the_table_of_links_can_be_deleted_and_is_the_same_again(
     writing: Writing, worker: Worker, tmp_path: Path
 ) -> None:

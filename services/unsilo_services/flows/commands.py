@@ -8,12 +8,14 @@ import json
 import time
 from collections import defaultdict
 from dataclasses import astuple, dataclass, replace
+from heapq import heappop, heappush
 from typing import Literal
 
 from ..kafka import Message, headers_of
 from .table import Changes, Table
 
 _FORGOTTEN_MS = 25 * 3_600_000  # longer than delivery tries: what is still open then will never be settled
+_FEW = 1000
 
 _ENTRY = b"c:"
 
@@ -25,8 +27,9 @@ class Commands:
 
     def __init__(self, table: Table) -> None:
         self._table = table
-        self._open: dict[str, dict[str, int]] = defaultdict(dict)  # by connection: id and time, about in that order
-        self._oldest: dict[str, int] = {}
+        self._open: dict[str, dict[str, int]] = defaultdict(dict)  # by connection: id and time
+        self._by_age: dict[str, list[tuple[int, str]]] = defaultdict(list)  # a heap of the same, and of some settled
+        self._oldest: dict[str, int] = {}  # what another thread asks for
         for key in table.keys(_ENTRY):
             if not key.startswith(_ENTRY):
                 break
@@ -91,15 +94,21 @@ class Commands:
     def _note(self, id: str, entry: "_Entry | None") -> None:
         if entry is None or not entry.connection:
             return
-        known = self._open[entry.connection]
-        if entry.count > 0:
-            known[id] = entry.at
-        else:
+        known, by_age = self._open[entry.connection], self._by_age[entry.connection]
+        if entry.count < 1:
             known.pop(id, None)
-        while known and next(iter(known.values())) < time.time() * 1000 - _FORGOTTEN_MS:
-            del known[next(iter(known))]
-        if known:
-            self._oldest[entry.connection] = next(iter(known.values()))
+        elif known.get(id) != entry.at:
+            known[id] = entry.at
+            heappush(by_age, (entry.at, id))
+        if len(by_age) > 2 * len(known) + _FEW:  # the oldest may be stuck for a day, while all others are settled
+            by_age[:] = sorted((at, each) for each, at in known.items())
+        forgotten = time.time() * 1000 - _FORGOTTEN_MS
+        while by_age and (known.get(by_age[0][1]) != by_age[0][0] or by_age[0][0] < forgotten):
+            at, gone = heappop(by_age)
+            if known.get(gone) == at:
+                del known[gone]
+        if by_age:
+            self._oldest[entry.connection] = by_age[0][0]
         else:
             self._oldest.pop(entry.connection, None)
 
