@@ -330,6 +330,7 @@ def test_what_a_remote_does_not_take_for_a_day_is_a_letter(
         [letter] = writing.await_letter("delivery", command.id)
         assert letter.headers["dl_reason"] == "delivery_timeout"
         assert "standardwebhooks answered 503" in letter.headers["dl_error"]
+        assert int(letter.headers["dl_attempts"]) >= 1
         writing.disconnect(sink)
 
 

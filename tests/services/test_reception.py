@@ -223,6 +223,17 @@ def test_what_a_connector_fails_with_is_logged_without_its_words(
             assert CANARY not in text
 
 
+def test_no_log_shows_a_secret_that_a_process_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET", f"{CANARY} äß")
+    configuration.from_environment({"env": "SECRET"})
+    record = logging.LogRecord("any", logging.INFO, __file__, 1, "it said %s, and so", (f"{CANARY} äß",), None)
+    for formatter in formatters():
+        line = formatter.format(record)
+        assert CANARY not in line
+        assert "it said ***, and so" in line
+        assert "test" in line, "which service says so"
+
+
 def formatters() -> list[logging.Formatter]:
     return [logs.formatter(HubSettings(log_format=kind), "test") for kind in ("json", "text")]
 
