@@ -6,14 +6,13 @@ the events, because from then on the suite holds the connector to them. Without 
 
 import json
 import sys
-import traceback
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from .contract import Connector, WebhookRequest
-from .discovery import load
+from .discovery import in_a_line, load
 from .samples import Sample, rendered, samples, stored, translated
 
 
@@ -30,7 +29,7 @@ def record(name: str, cases: Sequence[str] = ()) -> list[Path]:
         connector = load(name)
         found = {sample.name: sample for sample in samples(connector)}
     except Exception as error:
-        raise Unrecordable(f"{name} cannot be loaded: {_said(error, name)}") from error
+        raise Unrecordable(f"{name} cannot be loaded: {in_a_line(error, name)}") from error
     paths = []
     for case in cases or found:
         if case not in found:
@@ -38,15 +37,8 @@ def record(name: str, cases: Sequence[str] = ()) -> list[Path]:
         try:
             paths.append(_record(connector, found[case]))
         except Exception as error:
-            raise Unrecordable(f"{name} cannot map {case}: {_said(error, name)}") from error
+            raise Unrecordable(f"{name} cannot map {case}: {in_a_line(error, name)}") from error
     return paths
-
-
-def _said(error: Exception, name: str) -> str:
-    """An error in one line, with the place in the connector's folder that it came through last."""
-    steps = [step for step in traceback.extract_tb(error.__traceback__) if Path(step.filename).parent.name == name]
-    place = f"{Path(steps[-1].filename).name}:{steps[-1].lineno}: " if steps else ""
-    return f"{place}{type(error).__name__}: {error}"
 
 
 def _record(connector: Connector[Any, Any], sample: Sample) -> Path:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 from unsilo_connectors.contract import Connection, Connector
-from unsilo_connectors.discovery import connectors
+from unsilo_connectors.discovery import broken, connectors
 from unsilo_connectors.secrets import Resolved
 from unsilo_schemas.catalogue import EVENT_TYPES
 from unsilo_schemas.entity import EventType
@@ -76,6 +76,8 @@ class ConnectionSection(_Section):
     @field_validator("connector")
     @classmethod
     def _known(cls, value: str) -> str:
+        if value in broken():
+            raise ValueError(f"cannot be loaded here: {broken()[value]}")
         if value not in connectors():
             raise ValueError(f"is no connector: take one of {', '.join(sorted(connectors()))}")
         return value

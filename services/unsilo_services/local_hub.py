@@ -33,6 +33,7 @@ class LocalHub:
         self.settings = settings
         self.topics = Topics(settings.topic_prefix)
         self.supervisor = Supervisor(settings.data / "logs", say)
+        self._say = say
         self._workers = workers
         self._noted = False
         given = os.environ.get("UNSILO_KAFKA_BOOTSTRAP")
@@ -41,7 +42,11 @@ class LocalHub:
     @cached_property
     def gateway(self) -> str:
         """Where the gateway is, or will be once the services are started."""
-        return f"http://{self.settings.gateway_host}:{_gateway_port(self.settings)}"
+        host, wanted = self.settings.gateway_host, self.settings.gateway_port
+        port = _gateway_port(self.settings)
+        if wanted not in (0, port):
+            self._say(f"another program has port {wanted}: the gateway listens on {port}, or set UNSILO_GATEWAY_PORT")
+        return f"http://{host}:{port}"
 
     @property
     def logs(self) -> Path:

@@ -32,7 +32,7 @@ def explain(code: int | None, log: Path, folder: Path) -> BrokerUnavailable:
     cause = _known(code, lines, folder) or _last_complaint(lines)
     state = "does not answer" if code is None else "has stopped"
     return BrokerUnavailable(
-        f"the local Kafka in {folder} {state}: {cause}. Its log: {log}",
+        f"the local Kafka in {folder} {state}: {cause}. What it has stored is kept. Its log: {log}",
         "\n".join([f"exit code {code}", *lines[-20:]]),
     )
 

@@ -3,11 +3,12 @@
 import ipaddress
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 from urllib.parse import urlsplit
 
 from pydantic import ValidationError
+from unsilo_connectors.discovery import broken
 
 from ..config_topic import entries
 from ..configuration import SecretUnavailable, connection_of, from_environment
@@ -31,6 +32,8 @@ def configuration(examination: Examination) -> Iterator[Finding]:
     hub, found = examination.hub, examination.hub.configuration
     if not found.connections:
         yield Finding("look", "nothing is connected", "declare connections in unsilo.yaml and run `unsilo apply`")
+    for name, why in broken().items():
+        yield Finding("wrong", f"connector {name} cannot be loaded: {why}", "mend it, then start the services anew")
     known = {*entries(found), *(f"accounts/{name}" for name in found.accounts)}
     unread = sorted(key for key in hub.entries if key not in known)
     if unread:
@@ -126,7 +129,7 @@ def workers(examination: Examination) -> Iterator[Finding]:
     for depth in examination.depths.values():
         lag[depth.service] += depth.lag
     for service in examination.services:
-        if not service.workers and not service.address:
+        if not service.workers and not service.address and not service.idle:
             waits = f"; {counted(lag[service.name], 'record')} waiting" if lag[service.name] else ""
             yield Finding(
                 "wrong",
@@ -206,7 +209,7 @@ def senders(examination: Examination) -> Iterator[Finding]:
             skews[note.connection or ""].append(float(note.facts.get("skew_seconds") or 0))
         else:
             counts[note.connection or "", reason] += 1
-    yield from _skewed(skews)
+    yield from _skewed(skews, examination.refused_last)
     for (connection, reason), count in counts.most_common():
         level, remedy = _refused(connection, reason, examination.refused_last.get(connection, ()))
         yield Finding(
@@ -216,8 +219,9 @@ def senders(examination: Examination) -> Iterator[Finding]:
         )
 
 
-def _skewed(skews: defaultdict[str, list[float]]) -> Iterator[Finding]:
+def _skewed(skews: Mapping[str, Sequence[float]], refused_last: Mapping[str, Sequence[Noted]]) -> Iterator[Finding]:
     for connection, seconds in sorted(skews.items()):
+        lately = any(note.facts.get("reason") in SKEWED for note in refused_last.get(connection, ()))
         middle = median(seconds)
         many = counted(len(seconds), "delivery", "deliveries")
         side = "behind" if middle > 0 else "ahead of"
@@ -225,7 +229,7 @@ def _skewed(skews: defaultdict[str, list[float]]) -> Iterator[Finding]:
             "compare the gateway's clock with NTP; if it is right, the sender's is wrong, or it sends old ones again"
         )  # fmt: skip
         yield Finding(
-            "wrong",
+            "wrong" if lately else "look",
             f"{many} to {connection} refused: sent at a time {lasting(abs(middle))} {side} ours",
             remedy,
         )
@@ -238,7 +242,10 @@ def _refused(connection: str, reason: str, last: Sequence[Noted]) -> tuple[Level
     if reason == "secret_missing" and not lately:
         return "look", "it is there again: a later delivery was taken in"
     if reason == "secret_missing":
-        return "wrong", "set its secret where the gateway runs, and start the gateway again"
+        return (
+            "wrong",
+            "set its secret where the gateway runs: a file is seen within 15 s, a variable when it starts anew",
+        )
     if not connection:
         return "look", "a vendor may have an old address: compare with `unsilo connections list`; or it is noise"
     if reason in ("too_fast", "too_large", "wrong_type"):

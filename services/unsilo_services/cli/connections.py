@@ -25,6 +25,7 @@ from .letters import Wanted, letters
 from .moments import moment
 from .output import AsJson, console, show_json, shown
 from .own_accounts import cannot_ask
+from .queues import gateway_address
 from .tables import show_facts, show_rows
 
 connections_app = typer.Typer(no_args_is_help=True, help="The systems that this hub is connected to.")
@@ -96,7 +97,8 @@ def show_connection(
 
 
 def _url(hub: Hub, name: str) -> str:
-    return f"{hub.configuration.hub.public_url}/in/{name}"
+    found = hub.configuration
+    return f"{found.hub.public_url if found.declares_hub else gateway_address(hub)}/in/{name}"
 
 
 def _state(section: ConnectionSection, ignored: Collection[str]) -> str:

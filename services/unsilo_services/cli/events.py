@@ -140,6 +140,7 @@ def send(
         if answer.is_success and what in found and any(found[what].events):
             tell("`unsilo tail --since 1m --once` shows the event; the same sample once more is a repeat, dropped")
     if not answer.is_success:
+        tell(f"`unsilo connections show {connection}` says why; right after `unsilo apply` it may only be too early")
         raise typer.Exit(1)
 
 

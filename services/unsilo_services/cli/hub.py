@@ -68,7 +68,15 @@ class Hub:
         absent = host == LOCAL and port.isdecimal() and not _listens(int(port))
         if absent and "UNSILO_KAFKA_BOOTSTRAP" not in os.environ and not running(self.settings):
             raise KafkaUnavailable(_no_hub(self.settings))
-        self.kafka.wait(_AT_ONCE_SECONDS if absent else REACH_SECONDS)
+        try:
+            self.kafka.wait(_AT_ONCE_SECONDS if absent else REACH_SECONDS)
+        except KafkaUnavailable:
+            if absent or self.kafka.bootstrap != running(self.settings).get("bootstrap"):
+                raise
+            raise KafkaUnavailable(
+                f"the local Kafka at {self.kafka.bootstrap} runs and does not answer: see the hub's "
+                f"{self.settings.data}/kafka/broker.log, end it and run `unsilo up`; what it has stored is kept"
+            ) from None
 
     def refresh(self) -> None:
         """Forgets what it was told of topics and configuration."""

@@ -42,11 +42,12 @@ class Depth:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One service as it is now. `workers` of the gateway is 1 where it answers."""
+    """One service as it is now. `workers` of the gateway is 1 where it answers; `idle`: it has nothing to work on."""
 
     name: str
     workers: int
     address: str = ""
+    idle: bool = False
 
 
 class Gauge:
@@ -108,7 +109,17 @@ def services(hub: Hub) -> list[Service]:
     """Which services work. Those with a consumer group are asked of the broker, the gateway at its address."""
     address = gateway_address(hub)
     gateway = Service("gateway", 1 if is_ready(address) else 0, address)
-    return [gateway, *(Service(name, len(hub.kafka.group(hub.topics.group(name)).members)) for name in CONSUMERS)]
+    idle = set()
+    if not hub.configuration.connections:
+        idle.add("normalizer")
+    if not hub.configuration.writable:
+        idle.add("delivery")
+    return [gateway, *(_consumer(hub, name, name in idle) for name in CONSUMERS)]
+
+
+def _consumer(hub: Hub, name: str, idle: bool) -> Service:
+    workers = len(hub.kafka.group(hub.topics.group(name)).members)
+    return Service(name, workers, idle=idle and not workers)
 
 
 def gateway_address(hub: Hub) -> str:

@@ -88,7 +88,7 @@ def _show(view: _View, since: str, watch: bool) -> None:
         console.print(shown(view.at))
     show_rows([{"service": item.name, "state": _state(item)} for item in view.services], False, "")
     console.print()
-    down = {item.name for item in view.services if not item.workers}
+    down = {item.name for item in view.services if not item.workers and not item.idle}
     rows = [
         {
             "connection": depth.connection or "(all)",
@@ -106,6 +106,8 @@ def _show(view: _View, since: str, watch: bool) -> None:
 
 
 def _state(item: Service) -> str:
+    if item.idle:
+        return "nothing to do: no connection needs it"
     if not item.workers:
         where = f"does not answer at {item.address}" if item.address else "no worker"
         return f"{where}: `unsilo run {item.name}` starts one"

@@ -148,7 +148,11 @@ async def _probe(kafka: Kafka, state: _State, reception: Reception, follower: Co
             reception.store = await asyncio.to_thread(Store, kafka)
         try:
             await asyncio.to_thread(kafka.wait, _PROBE_SECONDS)
+            if not state.reachable:
+                log.info("Kafka answers at %s", kafka.bootstrap)
             state.reachable = True
-        except KafkaUnavailable:
+        except KafkaUnavailable as error:
+            if state.reachable:
+                log.error("%s: deliveries are answered 503", error.operator)
             state.reachable = False
         await asyncio.sleep(_PROBE_PAUSE_SECONDS)
