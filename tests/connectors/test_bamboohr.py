@@ -260,6 +260,27 @@ def test_stores_no_private_field_however_it_is_written(body: bytes, content_type
     assert b"078-05-1120" not in b"".join(connector.split(sent))
 
 
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"employees[5][First+Name]=Nerea&employees[5][SSN]=" + CANARY.encode(), None),
+        (b"employees[5][First+Name]=Nerea&employees[5][SSN]=" + CANARY.encode(), ""),
+        (b"\xef\xbb\xbfemployees[5][First+Name]=Nerea", "application/x-www-form-urlencoded"),
+        (b' \n{"employees":[{"id":"5","fields":{"First Name":"Nerea","SSN":"' + CANARY.encode() + b'"}}]}', None),
+        (b'\xef\xbb\xbf{"employees":[{"id":"5","fields":{"First Name":"Nerea","SSN":"canary-7f3a"}}]}', None),
+        (b'\xef\xbb\xbf{"employees":[{"id":"5","fields":{"First Name":"Nerea"}}]}', "application/json"),
+    ],
+)
+def test_reads_a_body_by_its_first_sign_where_nothing_says_what_it_is(body: bytes, kind: str | None) -> None:
+    sent = request(body)
+    headers = {name: value for name, value in sent.headers.items() if name != "content-type"}
+    said = headers if kind is None else {**headers, "content-type": kind}
+    (raw,) = stored(connector, replace(sent, headers=said))
+    assert CANARY.encode() not in raw.body
+    (event,) = translated(connector, raw)
+    assert entity_of(event).model_dump(include={"given_name"}) == {"given_name": "Nerea"}
+
+
 def test_a_body_nested_without_end_is_malformed() -> None:
     body = b'{"a": ' * 900 + b"1" + b"}" * 900
     with pytest.raises(MalformedWebhook):

@@ -3,6 +3,7 @@
 A form nests by brackets as PHP reads it: `data[changedFields][0]=firstName`, `employees[12345][First+name]=Signe`.
 """
 
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote_plus
@@ -16,7 +17,8 @@ _MOST_FIELDS = 20_000
 
 def tree(body: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
     """A body as nested objects, whichever way it is written; lists of a form are objects by number."""
-    if not is_form(headers):
+    body = body.removeprefix(BOM_UTF8)
+    if not is_form(body, headers):
         return read_object(body)
     try:
         pairs = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MOST_FIELDS)
@@ -40,11 +42,14 @@ def parts(body: bytes, headers: Mapping[str, str]) -> Iterable[bytes]:
 
     JSON is written anew, also where nothing was private: of two fields with one name only one was looked at.
     """
-    return _form_parts(body) if is_form(headers) else _json_parts(body)
+    body = body.removeprefix(BOM_UTF8)
+    return _form_parts(body) if is_form(body, headers) else _json_parts(body)
 
 
-def is_form(headers: Mapping[str, str]) -> bool:
-    return headers.get("content-type", "").lower().startswith("application/x-www-form-urlencoded")
+def is_form(body: bytes, headers: Mapping[str, str]) -> bool:
+    """By what the headers say; where they say nothing, by the body's first sign."""
+    kind = headers.get("content-type", "").strip().lower()
+    return kind.startswith("application/x-www-form-urlencoded") if kind else body.lstrip()[:1] not in (b"{", b"[")
 
 
 def steps(name: str) -> list[str]:
