@@ -29,7 +29,14 @@ PRIVATE = [
     "nationalId", "National Insurance Number", "Nationality", "NIN", "customNIN1", "Overtime Rate", "Paid per",
     "Passport Number", "Pay Group", "Pay rate", "payRate", "Pay Schedule", "Pay type", "Personal Email", "Religion",
     "Salary", "SIN", "Social Security Number", "SSN", "ssn", "State", "stateCode", "Tax File Number", "Veteran Status",
-    "Visa Expiry", "Zip Code", "zipcode",
+    "Visa Expiry", "Zip Code", "zipcode", "Sexual Orientation", "Hourly Rate", "Day rate", "Remuneration", "Earnings",
+    "Annual Income", "Equity", "Equity Grant", "Stock Options", "Vesting Date", "Severance", "Car Allowance",
+    "Retirement Plan", "401k", "Credit Card", "creditCard2", "Routing Number", "Sort Code", "BIC", "Blood Type",
+    "Pregnancy", "Maternity Leave", "Parental Leave", "Covid Vaccination", "Vaccine", "Criminal Record",
+    "Background Check", "Sick Days", "sickDays", "Illness", "Absence Reason", "Mobile Phone", "mobilePhone", "Cell",
+    "Private Email", "bestEmail", "Best Email", "PAN", "customPAN", "PAN Number", "Aadhaar", "Aadhar No", "CPF", "BSN",
+    "PESEL", "BVN", "NINO", "PPSN", "CURP", "Identity Card", "identityNumber", "Political Party",
+    "creditcard", "hourlyrate", "routingnumber", "stockoptions", "mobilephone", "sexualorientation",
 ]  # fmt: skip
 
 
@@ -140,8 +147,13 @@ def test_refuses_a_private_field_that_the_settings_ask_for(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["T-Shirt Size", "Shoe Size", "LinkedIn URL", "Work Phone", "Cost Centre", "Company Car", "Single Sign On"]
-)
+    "name",
+    [
+        "T-Shirt Size", "Shoe Size", "LinkedIn URL", "Work Phone", "Cost Centre", "Company Car", "Single Sign On",
+        "Company", "Japan Office", "Solar Panel", "companyName", "Corporate Title", "Learning Path", "Accredited",
+        "Cellar Key", "Stockholm Desk", "Orientation Date", "Mobility Plan", "Cubicle",
+    ],
+)  # fmt: skip
 def test_passes_on_what_is_not_private_where_the_settings_ask_for_it(name: str) -> None:
     assert told({name: "x"}, custom_fields=[name]).custom == {name: "x"}
 

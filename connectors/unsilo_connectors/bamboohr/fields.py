@@ -52,14 +52,26 @@ _EMPLOYMENT = {"terminated": "inactive", "furloughed": "on_leave", "leaveofabsen
 
 # Personal data that must not leave HR: never told, whatever the settings say. The lists rather hide too much.
 _PRIVATE = frozenset({"city", "country", "state", "statecode"})  # of the home address; as whole names only
-_PRIVATE_WORDS = frozenset({"age", "dob", "iban", "nin", "race", "sex", "sin", "ssn", "tin"})
-_PRIVATE_STARTS = ("address", "contact", "eeo", "home", "paid", "pay", "postal", "tax", "zip")  # of any word
+_PRIVATE_WORDS = frozenset({  # as whole words: `pan` also stands in `company`
+    "age", "bic", "cell", "credit", "dob", "equity", "hourly", "iban", "race", "rate", "routing", "rsu", "sex",
+    "shares", "stock", "swift", "weight",
+    # numbers by which one country or another knows its people
+    "ahv", "bsn", "bvn", "cnp", "cpf", "cpr", "curp", "dni", "egn", "jmbg", "nie", "nif", "nin", "nino", "nir",
+    "nric", "oib", "pan", "pesel", "pps", "ppsn", "rfc", "rut", "sin", "snils", "ssn", "svnr", "tfn", "tin", "uan",
+})  # fmt: skip
+_PRIVATE_STARTS = (  # of any word
+    "absence", "address", "blood", "contact", "covid", "crimin", "earning", "eeo", "home", "identit", "illness",
+    "mobile", "paid", "pay", "politic", "postal", "pregnan", "private", "sexual", "sick", "tax", "vaccin", "zip",
+)  # fmt: skip
 _PRIVATE_PARTS = (
-    "accountnumber", "accounttype", "allerg", "bank", "benefit", "birth", "bonus", "citizen", "commission",
-    "compensation", "dependent", "dietary", "disab", "disciplin", "driver", "emergency", "ethnic", "family", "gender",
-    "health", "immigration", "insurance", "marital", "medical", "nationalid", "nationality", "overtime", "passport",
-    "pension", "personal", "pronoun", "religio", "salar", "socialsecurity", "spouse", "terminationreason",
-    "terminationtype", "union", "veteran", "visa", "wage",
+    "401k", "aadhaar", "aadhar", "accountnumber", "accounttype", "allerg", "allowance", "backgroundcheck", "bank",
+    "benefit", "bestemail", "birth", "bonus", "citizen", "commission", "compensation", "conviction", "creditcard",
+    "deduction", "dependent", "dietary", "disab", "disciplin", "driver", "emergency", "ethnic", "family", "garnish",
+    "gender", "health", "hourlyrate", "immigration", "incentive", "income", "insurance", "marital", "maternity",
+    "medical", "nationalid", "nationality", "overtime", "parentalleave", "passport", "paternity", "pension",
+    "personal", "pronoun", "religio", "remunerat", "retirement", "routingnumber", "salar", "severance",
+    "socialsecurity", "sortcode", "spouse", "stockoption", "terminationreason", "terminationtype", "union", "vesting",
+    "veteran", "visa", "wage",
 )  # fmt: skip
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Za-z][a-z]*")  # in labels and aliases: `Home Email`, `homeEmail`, `customNIN1`
 
