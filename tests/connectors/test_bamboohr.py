@@ -273,6 +273,76 @@ def test_stores_no_private_field_however_it_is_written(body: bytes, content_type
 
 
 @pytest.mark.parametrize(
+    "pairs",
+    [
+        "type=employee.updated&data[employeeId]=5&data[fields][Salary]=90000&data[fields][SSN]=90000",
+        "type=employee.updated&data[employeeId]=5&Salary=90000&Salary[value]=90000",
+        "type=employee.updated&data[employeeId]=5&data[First Name]=90000",
+        "Salary=90000&employees[5][First+name]=Nerea",
+        "employees[5][First+Name]=Nerea&employees[5][fields][0][name]=Salary&employees[5][fields][0][value]=90000",
+        "employees[5][First+Name]=Nerea&employees[5][First+Name2][Salary]=90000",
+        "employees[5][First+Name][value]=Nerea&employees[5][First+Name][Salary]=90000",
+        "employees[5][First+Name]=Nerea&employees[5][id][Salary]=90000&employees[5][changedFields][Salary]=90000",
+        "employees[5][First+Name]=Nerea&employees[5]Salary=90000&[Salary]=90000&=90000&90000",
+        "employees%5B5%5D%5BFirst+Name%5D=Nerea&employees%5B5%5D%5B%53alary%5D=90000&data%5BSalary%5D=90000",
+    ],
+)
+def test_stores_no_pair_of_a_form_that_stands_where_nothing_told_does(pairs: str) -> None:
+    raws = stored(connector, request(pairs.encode(), form=True))
+    assert not [raw.body for raw in raws if b"90000" in raw.body]
+    (event,) = translated(connector, raws[0])
+    assert entity_of(event).refs[0].id == "5"
+
+
+@pytest.mark.parametrize("name", ["Shoe Size", "Second Name", "Notiz", "customField7"])
+@pytest.mark.parametrize("form", [False, True])
+def test_stores_no_field_that_is_not_told(name: str, form: bool) -> None:
+    if form:
+        text = urlencode({"employees[5][First Name]": "Nerea", f"employees[5][{name}]": CANARY, name: CANARY})
+    else:
+        text = json.dumps({**employee({"First Name": "Nerea", name: CANARY}, [name], **{name: CANARY}), name: CANARY})
+    (raw,) = stored(connector, request(text.encode(), form))
+    assert CANARY.encode() not in raw.body
+    (raw,) = stored(connector, request(text.encode(), form, custom_fields=[name]))
+    assert CANARY.encode() in raw.body
+    (event,) = translated(connector, raw)
+    entity: Any = entity_of(event)
+    assert (entity.given_name, entity.custom) == ("Nerea", {name: CANARY})
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        {"fields": [{"name": "Salary", "value": CANARY}]},
+        {"fields": CANARY},
+        {"fields": {"First Name": {"value": "Nerea", "note": CANARY}}},
+        {"fields": {"First Name": {"value": {"note": CANARY}}}},
+        {"fields": {"First Name": [["a", CANARY]]}},
+        {"changedFields": [{"Salary": CANARY}]},
+        {"changedFields": {"Salary": CANARY}},
+        {"changedFields": CANARY},
+        {"id": {"Salary": CANARY}},
+        {"action": [CANARY]},
+    ],
+)
+def test_stores_nothing_of_what_stands_where_it_should_not(inside: dict[str, Any]) -> None:
+    (raw,) = stored(connector, request(json.dumps(employee(**inside)).encode()))
+    assert CANARY.encode() not in raw.body
+    assert json.loads(raw.body)["employees"][0].keys() == employee()["employees"][0].keys()
+
+
+@pytest.mark.parametrize("inside", [{"fields": [{"name": "Salary", "value": 1}]}, {"fields": 5}, {"id": {"a": 1}}])
+def test_what_is_of_another_kind_stays_malformed_when_it_is_not_stored(inside: dict[str, Any]) -> None:
+    with pytest.raises(MalformedWebhook):
+        events(employee(**inside))
+
+
+def test_keeps_the_names_of_private_fields_that_changed_and_no_more() -> None:
+    (raw,) = stored(connector, request(json.dumps(employee({"SSN": CANARY}, ["SSN", "4417"])).encode()))
+    assert json.loads(raw.body) == employee({}, ["SSN", "4417"])
+
+
+@pytest.mark.parametrize(
     ("body", "kind"),
     [
         (b"employees[5][First+Name]=Nerea&employees[5][SSN]=" + CANARY.encode(), None),
@@ -293,10 +363,14 @@ def test_reads_a_body_by_its_first_sign_where_nothing_says_what_it_is(body: byte
     assert entity_of(event).model_dump(include={"given_name"}) == {"given_name": "Nerea"}
 
 
-def test_a_body_nested_without_end_is_malformed() -> None:
-    body = b'{"a": ' * 900 + b"1" + b"}" * 900
-    with pytest.raises(MalformedWebhook):
-        list(connector.split(replace(request(b""), body=body, headers={"content-type": "application/json"})))
+@pytest.mark.parametrize("head", ['{"a": ', '{"type": ', '{"employees": [{"id": ', '{"employees": [{"fields": '])
+def test_stores_nothing_of_a_body_nested_hundreds_deep(head: str) -> None:
+    deep = '{"a": ' * 900 + f'"{CANARY}"' + "}" * 900
+    body = head + deep + "".join({"{": "}", "[": "]"}[sign] for sign in reversed(head) if sign in "{[")
+    for raw in stored(connector, request(body.encode())):
+        assert CANARY.encode() not in raw.body
+        with pytest.raises(MalformedWebhook):
+            translated(connector, raw)
 
 
 def test_says_the_same_of_json_and_form() -> None:

@@ -9,8 +9,9 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote_plus
 
 from ..contract import MalformedWebhook
+from ..masking import MASK
 from ..payloads import read_object, write_json
-from .fields import is_private
+from .places import BODY, kept, place_of
 
 _MOST_FIELDS = 20_000
 
@@ -37,13 +38,13 @@ def tree(body: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
     return root
 
 
-def parts(body: bytes, headers: Mapping[str, str]) -> Iterable[bytes]:
-    """One body for each employee, without the private fields: what is not stored cannot leak.
+def parts(body: bytes, headers: Mapping[str, str], wanted: frozenset[str]) -> Iterable[bytes]:
+    """One body for each employee, without the fields that are not told; `wanted` holds the letters of custom ones.
 
-    JSON is written anew, also where nothing was private: of two fields with one name only one was looked at.
+    JSON is written anew, also where nothing was left out: of two fields with one name only one was looked at.
     """
     body = body.removeprefix(BOM_UTF8)
-    return _form_parts(body) if is_form(body, headers) else _json_parts(body)
+    return _form_parts(body, wanted) if is_form(body, headers) else _json_parts(body, wanted)
 
 
 def is_form(body: bytes, headers: Mapping[str, str]) -> bool:
@@ -58,11 +59,8 @@ def steps(name: str) -> list[str]:
     return [head, *rest.removesuffix("]").split("][")] if bracket else [head]
 
 
-def _json_parts(body: bytes) -> Iterable[bytes]:
-    try:
-        public = _without_private(read_object(body))
-    except RecursionError:
-        raise MalformedWebhook("nested too deeply") from None
+def _json_parts(body: bytes, wanted: frozenset[str]) -> Iterable[bytes]:
+    public = kept(read_object(body), BODY, wanted)
     employees = public.get("employees")
     several = isinstance(employees, list) and len(employees) > 1
     if several:
@@ -70,24 +68,17 @@ def _json_parts(body: bytes) -> Iterable[bytes]:
     return [write_json(public)]
 
 
-def _without_private(value: Any) -> Any:
-    """Without private fields at any depth: administrators and older versions put them in many places."""
-    if isinstance(value, dict):
-        return {name: _without_private(inner) for name, inner in value.items() if not is_private(name)}
-    return [_without_private(inner) for inner in value] if isinstance(value, list) else value
-
-
-def _form_parts(body: bytes) -> Iterable[bytes]:
+def _form_parts(body: bytes, wanted: frozenset[str]) -> Iterable[bytes]:
     common: list[bytes] = []
     employees: dict[str, list[bytes]] = {}
     for pair in body.split(b"&"):
-        path = steps(unquote_plus(pair.partition(b"=")[0].decode("utf-8", "replace")))
-        if path[0] != "employees" or len(path) < 2:
-            common.append(pair)
-        elif not any(is_private(step) for step in path[2:]):
-            employees.setdefault(path[1], []).append(pair)
-        else:
-            employees.setdefault(path[1], [])
+        name, _, value = pair.partition(b"=")
+        path = steps(unquote_plus(name.decode("utf-8", "replace")))
+        of_one = path[0] == "employees" and len(path) > 1
+        pairs = employees.setdefault(path[1], []) if of_one else common
+        place = place_of(path, wanted)
+        if place is not None:
+            pairs.append(pair if place.is_plain or not value else name + b"=" + MASK.encode())
     if not employees:
-        return [body]
+        return [b"&".join(common)]
     return [b"&".join([*common, *pairs]) for pairs in employees.values()]

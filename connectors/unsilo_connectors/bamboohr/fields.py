@@ -102,14 +102,19 @@ def is_known(name: str) -> bool:
     return letters(name) in _OURS
 
 
+def is_told(name: str, wanted: frozenset[str]) -> bool:
+    """Whether a field goes beyond the gateway; `wanted` holds the letters of further ones that are told."""
+    return letters(name) in _OURS or (letters(name) in wanted and not is_private(name))
+
+
 def pointers(names: Iterable[str], wanted: frozenset[str]) -> list[str]:
-    """JSON Pointers for the changed fields that are told; `wanted` holds the letters of further ones."""
+    """JSON Pointers for the changed fields that are told."""
     found: dict[str, None] = {}
     for name in names:
         ours = _OURS.get(letters(name))
         if ours is not None:
             found[_POINTERS.get(ours, "/" + ours)] = None
-        elif letters(name) in wanted and not is_private(name):
+        elif is_told(name, wanted):
             found[pointer("custom", name)] = None
     return list(found)
 
@@ -123,7 +128,7 @@ def facts(fields: Mapping[str, Any], wanted: frozenset[str], connection: Connect
         ours = _OURS.get(letters(name))
         if ours is not None:
             said[ours] = value
-        elif letters(name) in wanted and not is_private(name):
+        elif is_told(name, wanted):
             custom[name] = value
     told: Facts = {}
     for ours, value in said.items():

@@ -79,8 +79,8 @@ def sign(body: bytes, settings: BambooHRSettings, at: datetime) -> Mapping[str, 
 
 
 def split(request: WebhookRequest[BambooHRSettings]) -> Iterable[bytes]:
-    """One part for each employee, without the private fields."""
-    return parts(request.body, request.headers)
+    """One part for each employee, without the fields that are not told."""
+    return parts(request.body, request.headers, request.connection.settings.wanted)
 
 
 def decode(raw: Incoming) -> Notice:
