@@ -337,6 +337,13 @@ def test_what_is_of_another_kind_stays_malformed_when_it_is_not_stored(inside: d
         events(employee(**inside))
 
 
+@pytest.mark.parametrize("form", [False, True])
+def test_tells_that_an_employee_changed_of_whom_nothing_else_is_told(form: bool) -> None:
+    body: Any = {"employees": [{"id": "5 & 6", "Salary": CANARY}]}
+    told_of = events({"employees[5 & 6][Salary]": CANARY} if form else body, form)
+    assert [(event.type.verb, entity_of(event).refs[0].id) for event in told_of] == [("updated", "5 & 6")]
+
+
 def test_keeps_the_names_of_private_fields_that_changed_and_no_more() -> None:
     (raw,) = stored(connector, request(json.dumps(employee({"SSN": CANARY}, ["SSN", "4417"])).encode()))
     assert json.loads(raw.body) == employee({}, ["SSN", "4417"])
@@ -371,6 +378,43 @@ def test_stores_nothing_of_a_body_nested_hundreds_deep(head: str) -> None:
         assert CANARY.encode() not in raw.body
         with pytest.raises(MalformedWebhook):
             translated(connector, raw)
+
+
+@pytest.mark.parametrize(
+    ("body", "form", "why"),
+    [
+        (b'{"employees":[{"id":"5","fields":{"Salary":"' + CANARY.encode(), False, "not JSON: unreadable"),
+        (b'["' + CANARY.encode() + b'"]', False, "not a JSON object"),
+        (b"\xff\xfe" + '{"SSN":"canary-7f3a"}'.encode("utf-16-le"), False, "not JSON: byte 0"),
+        (b'{"SSN":"' + CANARY.encode() + b'"}', True, "no pair that a form of BambooHR's has"),
+        (CANARY.encode(), True, "no pair that a form of BambooHR's has"),
+        (b'{"a":' * 100_000 + CANARY.encode(), False, "not JSON: unreadable"),
+    ],
+)
+def test_keeps_of_a_body_that_it_cannot_take_apart_only_why_and_how_long_it_is(
+    body: bytes, form: bool, why: str
+) -> None:
+    (raw,) = stored(connector, request(body, form))
+    assert json.loads(raw.body) == {"withheld": why, "bytes": len(body)}
+    with pytest.raises(MalformedWebhook):
+        connector.decode(raw)
+
+
+@pytest.mark.parametrize("form", [False, True])
+def test_keeps_more_employees_than_the_hub_takes_in_one_piece_without_what_is_not_told(form: bool) -> None:
+    def body(number: int) -> bytes:
+        if form:
+            return b"&".join(
+                b"employees[%d][id]=5&employees[%d][SSN]=canary-7f3a" % (one, one) for one in range(number)
+            )
+        return json.dumps({"employees": [{"id": "5", "SSN": CANARY}] * number}).encode()
+
+    assert len(stored(connector, request(body(10_000), form))) == 10_000
+    (raw,) = stored(connector, request(body(10_001), form))
+    assert CANARY.encode() not in raw.body
+    assert raw.body.count(b"id") == 10_001
+    with pytest.raises(MalformedWebhook):
+        connector.decode(raw)
 
 
 def test_says_the_same_of_json_and_form() -> None:

@@ -17,7 +17,7 @@ from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
-from unsilo_connectors.contract import Connector
+from unsilo_connectors.contract import Connector, MalformedWebhook
 from unsilo_connectors.discovery import connectors
 from unsilo_schemas.topics import Topics
 from unsilo_services import configuration, logs
@@ -182,6 +182,20 @@ def test_parts_are_stored_all_or_the_whole_is(inside: Inside, odd: Callable[...,
     assert inside.post(name, BODY, signed("zendesk", BODY)).status_code == 202
     (record,) = inside.hub.raw(name)
     assert record.key() == name.encode()
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_body_that_cannot_be_split_is_stored_whole(inside: Inside, odd: Callable[..., str], broken: bool) -> None:
+    def nothing(request: Any) -> tuple[bytes, ...]:
+        if broken:
+            raise MalformedWebhook("broken")
+        return ()
+
+    name = odd(split=nothing)
+    assert inside.post(name, BODY, signed("zendesk", BODY)).status_code == 202
+    (record,) = inside.hub.raw(name)
+    assert (record.key(), record.value()) == (name.encode(), BODY)
 
 
 @pytest.mark.kafka

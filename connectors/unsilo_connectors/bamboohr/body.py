@@ -5,8 +5,9 @@ A form nests by brackets as PHP reads it: `data[changedFields][0]=firstName`, `e
 
 from codecs import BOM_UTF8
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from typing import Any
-from urllib.parse import parse_qsl, unquote_plus
+from urllib.parse import parse_qsl, quote_plus, unquote_plus
 
 from ..contract import MalformedWebhook
 from ..masking import MASK
@@ -14,13 +15,13 @@ from ..payloads import read_object, write_json
 from .places import BODY, kept, place_of
 
 _MOST_FIELDS = 20_000
+_MOST_PARTS = 10_000  # if it were more, the gateway would keep the request as it came
 
 
 def tree(body: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
     """A body as nested objects, whichever way it is written; lists of a form are objects by number."""
-    body = body.removeprefix(BOM_UTF8)
     if not is_form(body, headers):
-        return read_object(body)
+        return read_object(body.removeprefix(BOM_UTF8))
     try:
         pairs = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MOST_FIELDS)
     except ValueError:
@@ -41,16 +42,23 @@ def tree(body: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
 def parts(body: bytes, headers: Mapping[str, str], wanted: frozenset[str]) -> Iterable[bytes]:
     """One body for each employee, without the fields that are not told; `wanted` holds the letters of custom ones.
 
-    JSON is written anew, also where nothing was left out: of two fields with one name only one was looked at.
+    JSON is written anew, also where nothing was left out: of two fields with one name only one was looked at. A body
+    that cannot be taken apart could hold anything: why it cannot, and how long it is, stands in its place. That, and
+    too many employees in one piece, becomes a dead letter.
     """
-    body = body.removeprefix(BOM_UTF8)
-    return _form_parts(body, wanted) if is_form(body, headers) else _json_parts(body, wanted)
+    read = _form_parts if is_form(body, headers) else _json_parts
+    try:
+        return read(body.removeprefix(BOM_UTF8), wanted)
+    except MalformedWebhook as error:
+        return [write_json({"withheld": str(error), "bytes": len(body)})]
 
 
 def is_form(body: bytes, headers: Mapping[str, str]) -> bool:
     """By what the headers say; where they say nothing, by the body's first sign."""
     kind = headers.get("content-type", "").strip().lower()
-    return kind.startswith("application/x-www-form-urlencoded") if kind else body.lstrip()[:1] not in (b"{", b"[")
+    if kind:
+        return kind.startswith("application/x-www-form-urlencoded")
+    return body.removeprefix(BOM_UTF8).lstrip()[:1] not in (b"{", b"[")
 
 
 def steps(name: str) -> list[str]:
@@ -62,8 +70,7 @@ def steps(name: str) -> list[str]:
 def _json_parts(body: bytes, wanted: frozenset[str]) -> Iterable[bytes]:
     public = kept(read_object(body), BODY, wanted)
     employees = public.get("employees")
-    several = isinstance(employees, list) and len(employees) > 1
-    if several:
+    if isinstance(employees, list) and 1 < len(employees) <= _MOST_PARTS:
         return (write_json({**public, "employees": [employee]}) for employee in employees)
     return [write_json(public)]
 
@@ -79,6 +86,11 @@ def _form_parts(body: bytes, wanted: frozenset[str]) -> Iterable[bytes]:
         place = place_of(path, wanted)
         if place is not None:
             pairs.append(pair if place.is_plain or not value else name + b"=" + MASK.encode())
-    if not employees:
-        return [b"&".join(common)]
+    if not common and not employees:
+        raise MalformedWebhook("no pair that a form of BambooHR's has")
+    for employee, pairs in employees.items():
+        if not pairs:  # nothing is told but that there was a change, as if no fields had been posted
+            pairs.append(quote_plus(f"employees[{employee}][fields]").encode() + b"=")
+    if not 1 < len(employees) <= _MOST_PARTS:
+        return [b"&".join([*common, *chain.from_iterable(employees.values())])]
     return [b"&".join([*common, *pairs]) for pairs in employees.values()]
