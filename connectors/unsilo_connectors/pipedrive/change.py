@@ -4,11 +4,12 @@ Version 2 says `create|change|delete` and `meta.entity`, `data`; version 1 says 
 `meta.object`, `current`. Ids come as numbers or as texts in either ("Webhooks v2 migration guide").
 """
 
+import hashlib
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from ..contract import Connection, Facts, MalformedWebhook
-from ..payloads import epoch, moment, read_id, read_text
+from ..payloads import epoch, moment, read_id, read_text, write_json
 
 _V1_ACTIONS = {"added": "create", "updated": "change", "merged": "change", "deleted": "delete"}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -33,12 +34,19 @@ class Change(NamedTuple):
 
     @property
     def key(self) -> str:
-        """The id of the event. Version 1 has none, and version 2 says the user's own id in events about users."""
+        """The id of the event. Version 1 has none, and version 2 says the user's own id in events about users.
+
+        There the time stands in; where it is one of whole seconds, what is said counts as well. Retries say the same,
+        with another `attempt`. Whether `correlation_id` is the same in them is not documented.
+        """
         meta = self.meta
         if self.v2 and meta.get("id") is not None and str(meta["id"]) != self.id:
             return text_id(meta["id"], "meta.id")
         stamp = meta.get("timestamp_micro") or meta.get("timestamp")
-        return "/".join((self.company, self.kind, self.id, meta["action"], str(stamp)))
+        parts = [self.company, self.kind, self.id, meta["action"], str(stamp)]
+        if not meta.get("timestamp_micro") and "." not in str(stamp):
+            parts.append(hashlib.sha256(write_json([self.state, self.before])).hexdigest())
+        return "/".join(parts)
 
     @property
     def time(self) -> datetime:
