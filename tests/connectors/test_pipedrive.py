@@ -190,6 +190,13 @@ def test_a_deletion_needs_no_state() -> None:
     assert entity_of(one).deleted_at == one.time
 
 
+def test_a_deletion_changes_when_it_was_and_where_the_object_went() -> None:
+    assert event("deal_deleted").changed == ["/deleted_at"]
+    assert event("deal_deleted").previous is None
+    assert event("deal_merged_into_another").changed == ["/deleted_at", "/merged_into"]
+    assert event("user_deleted").changed == ["/deleted_at"]
+
+
 def test_version_1_lists_only_what_differs_and_version_2_what_it_sends() -> None:
     assert set(event("person_restored_v1").changed) == {"/remote_updated_at", "/deleted_at"}
     assert set(event("person_updated").changed) == {"/name", "/family_name", "/account", "/phones"}

@@ -31,7 +31,7 @@ class Layout:
         state, before = _states(change)
         entity = self._facts(change, state)
         writer(self.entity.model).check(entity)  # first: what follows relies on the types
-        changed, previous = self._difference(change, state, before) if before else ([], {})
+        changed, previous = self._difference(change, state, before) if before else (_gone(entity, change), {})
         verb = max(self.verbs(change, state, before), key=self.entity.verbs.index)
         yield Event(
             type=self.entity[verb],
@@ -93,6 +93,11 @@ def _states(change: Change) -> tuple[State, State]:
     if before is not None and not isinstance(before, dict):
         raise MalformedWebhook("previous: not an object")
     return state, before or {}
+
+
+def _gone(entity: Facts, change: Change) -> list[str]:
+    """What a deletion changes, whose former state is all that it says."""
+    return [pointer(name) for name in ("deleted_at", "merged_into") if change.action == "delete" and name in entity]
 
 
 def _custom_before(state: State, before: State) -> Facts:
