@@ -440,6 +440,11 @@ def test_a_form_of_one_event_is_the_same_event_as_its_json() -> None:
     assert [event.key for event in by_json] == [event.key for event in by_form]
 
 
+def test_a_deletion_changes_when_it_was() -> None:
+    (event,) = events(employee({"First Name": "Nerea"}, ["First Name"], action="Deleted"))
+    assert event.changed == ["/deleted_at"]
+
+
 def test_takes_the_time_of_sending_where_the_body_has_none() -> None:
     (event,) = events(employee({}, timestamp=None))
     assert event.time == NOW

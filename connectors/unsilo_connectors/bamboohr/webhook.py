@@ -114,7 +114,7 @@ def translate(said: Notice, raw: Incoming) -> Iterable[Event]:
     told = {} if verb == "deleted" or not said.fields else facts(said.fields, wanted, connection)
     changed = pointers(said.changed, wanted) if verb == "updated" else []
     if verb == "deleted":
-        told["deleted_at"] = said.time
+        told["deleted_at"], changed = said.time, ["/deleted_at"]
     if "/manager" in changed:
         verb = "manager_changed"
     key = _key(said, said.employee, told)
