@@ -615,6 +615,18 @@ def test_a_sender_that_hangs_up_half_way_leaves_nothing(shared_hub: Hub, gateway
     assert gateway.post(desk, TICKET.body, signed("zendesk", TICKET.body)).status_code == 202
 
 
+def test_a_sender_that_ends_its_side_behind_its_delivery_is_answered(
+    shared_hub: Hub, gateway: Gateway, desk: str
+) -> None:
+    head = "\r\n".join(f"{name}: {value}" for name, value in signed("zendesk", TICKET.body).items()).encode()
+    with dial(gateway) as line:
+        line.sendall(b"POST /in/%b HTTP/1.1\r\nhost: hub\r\n%b\r\n" % (desk.encode(), head))
+        line.sendall(b"content-length: %d\r\n\r\n" % len(TICKET.body) + TICKET.body)
+        line.shutdown(socket.SHUT_WR)
+        assert everything(line).startswith(b"HTTP/1.1 202 ")
+    assert [record.value() for record in shared_hub.raw(desk)] == [TICKET.body]
+
+
 def test_says_nothing_of_a_sender_in_its_metrics(gateway: Gateway) -> None:
     for name in (f"a-{CANARY}", f"{CANARY}%22%7D%0A", "%00", "gr%C3%B6%C3%9Fe", "a" * 5000, ".." + "%2f" + CANARY):
         gateway.post(name, b"", {"x-canary": CANARY})

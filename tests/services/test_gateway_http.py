@@ -1,8 +1,10 @@
-"""The gateway's HTTP alone: how long a sender may take for what is no body."""
+"""The gateway's HTTP alone: how long a sender may take for what is no body, and what becomes of who says no more."""
 
+import asyncio
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -21,6 +23,14 @@ async def answers_at_once(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body"})
 
 
+async def answers_later(scope: Any, receive: Any, send: Any) -> None:
+    """Reads the body, and takes its time."""
+    while (await receive()).get("more_body"):
+        pass
+    await asyncio.sleep(0.3)
+    await answers_at_once(scope, receive, send)
+
+
 class Watched(http.BoundedHttp):
     """Notes how many requests it ever kept behind one that was not answered."""
 
@@ -31,21 +41,35 @@ class Watched(http.BoundedHttp):
         Watched.most_kept = max(Watched.most_kept, len(self.pipeline))
 
 
-@pytest.fixture
-def line(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
-    """A connection to a server that is impatient soon, and that would keep an idle connection for an hour."""
-    monkeypatch.setattr(http, "HEAD_SECONDS", 0.2)
-    monkeypatch.setattr(Watched, "most_kept", 0)
-    config = uvicorn.Config(answers_at_once, http=Watched, lifespan="off", log_config=None, timeout_keep_alive=3600)
+@contextmanager
+def serving(app: Any, protocol: type[http.BoundedHttp]) -> Iterator[Any]:
+    """The address of a server that would keep an idle connection for an hour."""
+    config = uvicorn.Config(app, http=protocol, lifespan="off", log_config=None, timeout_keep_alive=3600)
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()
-        with socket.create_connection(listening.getsockname(), 30) as found:
-            found.settimeout(0.02)
-            yield found
+        yield listening.getsockname()
         server.should_exit = True
         thread.join()
+
+
+@pytest.fixture
+def line(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """A connection to a server that is impatient soon."""
+    monkeypatch.setattr(http, "HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(Watched, "most_kept", 0)
+    with serving(answers_at_once, Watched) as address, socket.create_connection(address, 30) as found:
+        found.settimeout(0.02)
+        yield found
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The address of a server that takes longer for an answer than it waits for a head."""
+    monkeypatch.setattr(http, "HEAD_SECONDS", 0.1)
+    with serving(answers_later, http.BoundedHttp) as address:
+        yield address
 
 
 def hung_up_on(line: socket.socket, sent: bytes) -> bool:
@@ -92,3 +116,38 @@ def test_more_requests_than_are_kept_end_the_connection_however_many_came_at_onc
     line.sendall(FINISHED * 1000)
     eventually(lambda: hung_up_on(line, b""), "the end of the connection", 5)
     assert Watched.most_kept == http.MOST_PIPELINED + 1
+
+
+@pytest.mark.parametrize("behind", [b"", b"POST / HT"], ids=["all said", "another begun"])
+def test_whoever_says_no_more_is_still_answered(slow: Any, behind: bytes) -> None:
+    answer = all_that_is_said_to(slow, FINISHED + behind)
+    assert answer.startswith(b"HTTP/1.1 404")
+    assert b"connection: close" in answer
+
+
+def test_whoever_says_no_more_is_answered_all_that_they_asked(slow: Any) -> None:
+    assert all_that_is_said_to(slow, FINISHED * 3).count(b"HTTP/1.1 404") == 3
+
+
+@pytest.mark.parametrize("said", [b"", b"POST / HT", UNFINISHED + b"x"], ids=["nothing", "head", "body"])
+def test_whoever_says_no_more_before_a_request_is_complete_is_hung_up_on(
+    slow: Any, monkeypatch: pytest.MonkeyPatch, said: bytes
+) -> None:
+    monkeypatch.setattr(http, "HEAD_SECONDS", 3600)
+    assert all_that_is_said_to(slow, said) == b""
+
+
+def test_whoever_says_no_more_after_their_answer_is_hung_up_on(slow: Any) -> None:
+    with socket.create_connection(slow, 5) as line:
+        line.sendall(FINISHED)
+        assert b"404" in line.recv(65536)
+        line.shutdown(socket.SHUT_WR)
+        assert line.recv(65536) == b""
+
+
+def all_that_is_said_to(address: Any, said: bytes) -> bytes:
+    """What comes, until the end of the connection, for a sender that ends its own side at once."""
+    with socket.create_connection(address, 5) as line:
+        line.sendall(said)
+        line.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: line.recv(65536), b""))

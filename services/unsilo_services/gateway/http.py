@@ -45,6 +45,17 @@ class BoundedHttp(HttpToolsProtocol):
             else:  # it may be answered already
                 self.transport.close()
 
+    def eof_received(self) -> bool:  # type: ignore[override]  # as asyncio declares it
+        """Whoever says no more may still wait for the answer to what they said; whether there is one to wait for.
+
+        Of requests that came at once it is the last answer after which the connection is closed.
+        """
+        if not self._asked():
+            return False
+        self._calm_down()
+        self.cycle.keep_alive = False
+        return True
+
     def on_headers_complete(self) -> None:
         self._calm_down()
         self._in_head, self._bytes_beside_body = False, 0
@@ -88,6 +99,10 @@ class BoundedHttp(HttpToolsProtocol):
         if self.cycle.response_complete and self.cycle.more_body:
             self._grow_impatient()
         super().on_response_complete()
+
+    def _asked(self) -> bool:
+        """Whether the last request that was begun is complete, and not answered yet."""
+        return self.cycle is not None and not self.cycle.more_body and not self.cycle.response_complete
 
     def _grow_impatient(self) -> None:
         if self._impatience is None:
