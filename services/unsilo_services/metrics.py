@@ -83,6 +83,8 @@ VALUES: Mapping[MetricWrapperBase, Mapping[str, Mapping[str, str]]] = {
             "head_too_large": "431: headers of more than 64 KiB",
             "too_slow": "503: its body did not come within 8 seconds",
             "gone": "the sender hung up before its request was complete; nothing is stored, nobody is answered",
+            "turned_away": "no answer: its network connection was closed, because its address, or all together, had as "
+            "many open as may be",
             "unavailable": "503: could not be stored before the sender's patience ends; it sends it again",
         }
     },

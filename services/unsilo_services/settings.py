@@ -30,6 +30,11 @@ class HubSettings(BaseSettings):
     gateway_trusted_proxies: str = Field(
         default="", description="addresses, comma separated, whose X-Forwarded-For names the real sender"
     )
+    gateway_connections_per_address: int = Field(
+        default=256,
+        ge=1,
+        description="network connections that one address (IPv6: one /64) may have open; trusted proxies any number",
+    )
     health_host: str = Field(default=LOCAL, description="address of the other services' /metrics and /health")
     health_port: int = Field(
         default=0, ge=0, le=65535, description="port of the other services' /metrics and /health; 0: a free one"

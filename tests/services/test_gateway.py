@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -11,7 +12,7 @@ import sys
 import threading
 import zlib
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -719,6 +720,28 @@ def test_acknowledges_nothing_while_kafka_is_away_and_says_so_in_time(tmp_path: 
             assert gateway.count("chat", "unavailable") == 1
     finally:
         broker.stop()
+
+
+def test_whoever_holds_lines_that_prove_nothing_shuts_nobody_out(hub: Hub) -> None:
+    hub.connect(section("desk", "zendesk"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (384, hard))  # which the gateway takes over
+    try:
+        gateway = hub.start_gateway()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    with ExitStack() as held:
+        for _ in range(450):
+            line = socket.create_connection(("127.0.0.1", int(gateway.url.rpartition(":")[2])), 5, ("127.0.0.2", 0))
+            held.enter_context(line)
+            with suppress(ConnectionError):
+                line.sendall(b"POST /in/desk HTTP/1.1\r\n")
+        for _ in range(10):
+            assert gateway.post("desk", TICKET.body, signed("zendesk", TICKET.body), timeout=5).status_code == 202
+        assert gateway.ready()
+        assert gateway.count("unknown", "turned_away") == 450 - 256
+    assert f"{hard} files may be open" in gateway.said
+    assert gateway.said.count("network connections closed at once") == 1
 
 
 def test_two_gateways_serve_one_hub(hub: Hub) -> None:

@@ -1,15 +1,19 @@
-"""The gateway's HTTP alone: how long a sender may take for what is no body, and what becomes of who says no more."""
+"""The gateway's HTTP alone: how many may speak it, for how long, and what becomes of who says no more."""
 
 import asyncio
 import socket
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import pytest
 import uvicorn
+from prometheus_client import REGISTRY
 from unsilo_services.gateway import http
+from unsilo_services.gateway.lines import Lines
+from uvicorn.middleware.proxy_headers import _TrustedHosts
 
 from tests.services.running import eventually
 
@@ -42,9 +46,13 @@ class Watched(http.BoundedHttp):
 
 
 @contextmanager
-def serving(app: Any, protocol: type[http.BoundedHttp]) -> Iterator[Any]:
+def serving(app: Any, protocol: type[http.BoundedHttp], limits: Lines | None = None) -> Iterator[Any]:
     """The address of a server that would keep an idle connection for an hour."""
-    config = uvicorn.Config(app, http=protocol, lifespan="off", log_config=None, timeout_keep_alive=3600)
+
+    class Served(protocol):  # type: ignore[misc, valid-type]  # mypy takes no base that it cannot name
+        lines = limits or Lines(100, 100)
+
+    config = uvicorn.Config(app, http=Served, lifespan="off", log_config=None, timeout_keep_alive=3600)
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=server.run, args=([listening],))
@@ -151,3 +159,107 @@ def all_that_is_said_to(address: Any, said: bytes) -> bytes:
         line.sendall(said)
         line.shutdown(socket.SHUT_WR)
         return b"".join(iter(lambda: line.recv(65536), b""))
+
+
+def test_one_address_has_no_more_lines_than_it_may_and_takes_none_from_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "HEAD_SECONDS", 3600)
+    with serving(answers_at_once, http.BoundedHttp, Lines(100, 3)) as address, ExitStack() as ours:
+        before = turned_away()
+        crowd = [ours.enter_context(held(address, "127.0.0.2", b"POST / HT")) for _ in range(10)]
+        eventually(lambda: turned_away() == before + 7, "seven to be turned away", 5)
+        assert [is_open(each) for each in crowd] == [True] * 3 + [False] * 7
+        assert b"404" in said_to(address, "127.0.0.3", FINISHED)
+        crowd[0].close()
+        eventually(lambda: b"404" in said_to(address, "127.0.0.2", FINISHED), "the place that became free", 5)
+        eventually(lambda: b"404" in said_to(address, "127.0.0.2", FINISHED), "the same place once more", 5)
+
+
+@pytest.mark.parametrize("waiting", [b"", b"POST / HT", UNFINISHED, FINISHED], ids=["new", "head", "body", "idle"])
+def test_whoever_waits_for_nothing_makes_way_for_the_next_in_the_order_in_which_they_came(
+    monkeypatch: pytest.MonkeyPatch, waiting: bytes
+) -> None:
+    monkeypatch.setattr(http, "HEAD_SECONDS", 3600)
+    with serving(answers_at_once, http.BoundedHttp, Lines(5, 100)) as address, ExitStack() as ours:
+        before = turned_away()
+        crowd = [ours.enter_context(held(address, "127.0.0.2", waiting)) for _ in range(12)]
+        eventually(lambda: turned_away() == before + 7, "seven to be turned away", 5)
+        eventually(lambda: [is_open(each) for each in crowd] == [False] * 7 + [True] * 5, "the last five to stay", 5)
+        assert b"404" in said_to(address, "127.0.0.2", FINISHED)
+
+
+def test_whoever_waits_for_an_answer_makes_way_for_nobody() -> None:
+    with serving(answers_later, http.BoundedHttp, Lines(3, 100)) as address, ExitStack() as ours:
+        before = turned_away()
+        asked = [ours.enter_context(held(address, "127.0.0.2", FINISHED)) for _ in range(3)]
+        late = ours.enter_context(held(address, "127.0.0.2", b""))
+        assert late.recv(1) == b""
+        assert turned_away() == before + 1
+        assert all(b"404" in each.recv(65536) for each in asked)
+
+
+def test_proxies_that_are_trusted_have_as_many_lines_as_there_are() -> None:
+    limits = Lines(100, 3, _TrustedHosts("127.0.0.2, 127.5.0.0/16").__contains__)
+    with serving(answers_at_once, http.BoundedHttp, limits) as address, ExitStack() as ours:
+        for proxy in ("127.0.0.2", "127.5.6.7"):
+            proxys = [ours.enter_context(held(address, proxy, b"POST / HT")) for _ in range(10)]
+            assert b"404" in said_to(address, proxy, FINISHED)
+            assert all(is_open(each) for each in proxys)
+
+
+class Parting(http.BoundedHttp):
+    """Says something at its end."""
+
+    words = b"last words"
+
+    def data_received(self, data: bytes) -> None:
+        self.transport.write(self.words)
+        self.hang_up()
+
+
+class Endless(Parting):
+    """Says more than the network holds."""
+
+    words = bytes(64 * 1024 * 1024)
+
+
+@pytest.mark.parametrize("protocol", [Parting, Endless])
+def test_whoever_makes_way_is_told_what_was_said_already_and_not_waited_for(protocol: type[Parting]) -> None:
+    with serving(answers_at_once, protocol) as address, held(address, "127.0.0.2", b"x") as line:
+        time.sleep(0.1)  # reads nothing meanwhile
+        received = b"".join(iter(lambda: line.recv(1 << 20), b""))
+    assert (received == protocol.words) == (protocol is Parting)
+
+
+@contextmanager
+def held(address: Any, sender: str, said: bytes) -> Iterator[socket.socket]:
+    """A line on which this was said, and that its sender keeps open."""
+    with socket.create_connection(address, 5, (sender, 0)) as line:
+        with suppress(ConnectionError):
+            line.sendall(said)
+        time.sleep(0.01)  # one comes after the other
+        yield line
+
+
+def is_open(line: socket.socket) -> bool:
+    """Whether the server keeps it, whatever it said on it."""
+    line.settimeout(0.02)
+    try:
+        while line.recv(65536):
+            pass
+    except TimeoutError:
+        return True
+    except ConnectionError:
+        pass
+    return False
+
+
+def said_to(address: Any, sender: str, said: bytes) -> bytes:
+    """What comes first on a line of its own."""
+    with suppress(ConnectionError), held(address, sender, said) as line:
+        return line.recv(65536)
+    return b""
+
+
+def turned_away() -> float:
+    labels = {"connection": "unknown", "outcome": "turned_away"}
+    return REGISTRY.get_sample_value("unsilo_gateway_requests_total", labels) or 0.0

@@ -25,7 +25,7 @@ from unsilo_services.broker.jars import kafka_version
 from unsilo_services.broker.local import SETTINGS
 from unsilo_services.dead_letters import Reason
 from unsilo_services.flows.stories import Verdict
-from unsilo_services.gateway.answers import GONE, HANDSHAKE, PROBLEMS, STORED
+from unsilo_services.gateway.answers import GONE, HANDSHAKE, PROBLEMS, STORED, TURNED_AWAY
 from unsilo_services.metrics import LABELS, VALUES, every_metric, labels_of
 from unsilo_services.settings import KAFKA_PREFIX, HubSettings
 
@@ -160,9 +160,10 @@ def of(metric: MetricWrapperBase, label: str) -> set[str]:
 
 
 def test_every_reason_of_a_refusal_is_explained() -> None:
-    """What is refused unproven is counted by its reason, everything else by its answer."""
-    receive = SOURCE / "gateway" / "receive.py"
-    reasons = strings_of(receive, "_refuse", 3) | assigned(receive, "reason") | {"unverified_too_fast"}
+    """What is refused unproven is counted by its reason, everything else by its answer, or by why there is none."""
+    receive, http = SOURCE / "gateway" / "receive.py", SOURCE / "gateway" / "http.py"
+    reasons = strings_of(receive, "_refuse", 3) | strings_of(http, "_refuse", 1) | assigned(receive, "reason")
+    reasons |= {"unverified_too_fast", TURNED_AWAY}
     answers = {problem.name for problem in PROBLEMS} - {"untrusted", "broken"}
     assert of(metrics.REQUESTS, "outcome") == {*get_args(Refusal), STORED, HANDSHAKE, GONE, *answers, *reasons}
 

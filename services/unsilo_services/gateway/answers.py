@@ -36,3 +36,4 @@ UNKNOWN = "unknown"  # the connection of what is counted and belongs to none
 STORED = "stored"
 HANDSHAKE = "handshake"
 GONE = "gone"
+TURNED_AWAY = "turned_away"

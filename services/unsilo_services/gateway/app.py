@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect
 from unsilo_schemas import jsonschema
 from unsilo_schemas.catalogue import EVENT_TYPES
 from unsilo_schemas.topics import Topics
+from uvicorn.middleware.proxy_headers import _TrustedHosts
 
 from ..config_topic import ConfigFollower
 from ..kafka import Kafka, KafkaUnavailable
@@ -20,6 +21,7 @@ from ..logs import configure_logs
 from ..settings import HubSettings
 from .answers import PROBLEM_TYPE, PROBLEMS, Problem
 from .http import BoundedHttp, head_bytes
+from .lines import Lines, most_files, most_lines
 from .receive import Accepted, Arrival, Reception, SenderGone
 from .store import Store
 
@@ -103,7 +105,7 @@ def run(settings: HubSettings) -> None:
         create_app(kafka, topics, follower),
         host=settings.gateway_host,
         port=settings.gateway_port,
-        http=BoundedHttp,
+        http=_http(settings),
         ws="none",
         loop="uvloop",
         access_log=False,
@@ -115,6 +117,19 @@ def run(settings: HubSettings) -> None:
     )
     if follower.failure is not None:
         raise follower.failure
+
+
+def _http(settings: HubSettings) -> type[BoundedHttp]:
+    """The HTTP of this process, whose network connections are counted together."""
+    files = most_files()
+    most = most_lines(files)
+    of_one = settings.gateway_connections_per_address
+    log.info("%d files may be open, so %d network connections, %d from one address", files, most, of_one)
+
+    class Http(BoundedHttp):
+        lines = Lines(most, of_one, _TrustedHosts(settings.gateway_trusted_proxies).__contains__)
+
+    return Http
 
 
 class _State:

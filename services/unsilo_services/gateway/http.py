@@ -1,14 +1,15 @@
-"""uvicorn's HTTP, with an end to how much of a request may come beside its body, and how long that may take."""
+"""uvicorn's HTTP, with an end to how many speak it, how much comes beside a body, and how long that may take."""
 
 import asyncio
 from collections import deque
 from http import HTTPStatus
-from typing import Any
+from typing import Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ..metrics import REQUESTS
 from .answers import BROKEN_HTTP, HEAD_TOO_LARGE, PROBLEM_TYPE, UNKNOWN, Problem
+from .lines import Lines
 
 HEAD_BYTES = 64 * 1024
 HEAD_SECONDS = 10.0
@@ -22,16 +23,23 @@ class BoundedHttp(HttpToolsProtocol):
     Whatever comes beside a body is counted alike: the head, and behind it trailers and what chunks say of themselves.
     """
 
+    lines: ClassVar[Lines]
+    """Those of the process, which a subclass names."""
+
     _in_head = True
     _bytes_beside_body = 0
     _impatience: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
         super().connection_made(transport)
-        self._grow_impatient()
+        if self.lines.admit(self, self.client[0] if self.client else UNKNOWN, self.loop.time()):
+            self._grow_impatient()
+        else:
+            self.hang_up()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._calm_down()
+        self.lines.forget(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -50,7 +58,7 @@ class BoundedHttp(HttpToolsProtocol):
 
         Of requests that came at once it is the last answer after which the connection is closed.
         """
-        if not self._asked():
+        if not self._in_full():
             return False
         self._calm_down()
         self.cycle.keep_alive = False
@@ -100,7 +108,15 @@ class BoundedHttp(HttpToolsProtocol):
             self._grow_impatient()
         super().on_response_complete()
 
-    def _asked(self) -> bool:
+    def waits_for_us(self) -> bool:
+        """Not so whoever does not read the answers that they have."""
+        return (bool(self.pipeline) or self._in_full()) and not self.flow.write_paused
+
+    def hang_up(self) -> None:
+        """What was written before goes out, but for what the sender is slow to take."""
+        self.transport.abort()
+
+    def _in_full(self) -> bool:
         """Whether the last request that was begun is complete, and not answered yet."""
         return self.cycle is not None and not self.cycle.more_body and not self.cycle.response_complete
 

@@ -22,10 +22,10 @@ class Limits:
 
     def take_unverified(self, address: str) -> bool:
         """Uses up one failure of an address; False where there is none left."""
-        return self._limiter.hit(self._unverified, "address", _network(address))
+        return self._limiter.hit(self._unverified, "address", network(address))
 
 
-def _network(address: str) -> str:
+def network(address: str) -> str:
     """The /64 of an IPv6 address: whoever has one has all of them (RFC 4291 section 2.5.4)."""
     if ":" not in address:
         return address
