@@ -113,6 +113,7 @@ class Reception:
         try:
             async with asyncio.timeout(_READING_SECONDS):
                 coded = await read_body(arrival.chunks, take)
+            # As far for every address, not to the connection's own limit: or it would tell which there are.
             body = decoded(coded, arrival.headers.get("content-encoding"))
         except TimeoutError:
             return self._refuse(door, arrival, TOO_SLOW, "too_slow", received_at)
