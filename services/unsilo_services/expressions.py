@@ -5,4 +5,4 @@ from types import ModuleType
 
 sys.modules.setdefault("cel.cli", ModuleType("cel.cli"))  # the package imports it at once; nobody here calls it
 
-import cel as cel  # noqa: E402
+import cel as cel  # noqa: E402  # its parent must not find the real cli

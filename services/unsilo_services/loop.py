@@ -64,16 +64,16 @@ class Step(ABC):
         """Puts a record aside of which Kafka does not take what it becomes. Unless a step can, it is tried for ever."""
         self.process([record], outbox)
 
-    def assigned(self, partitions: Sequence[Partition]) -> None:  # noqa: B027
+    def assigned(self, partitions: Sequence[Partition]) -> None:  # noqa: B027  # a hook: most steps have nothing to do then
         """Restores what is remembered of these partitions, before their first record, and after a failure again.
 
         While it raises KafkaException it is asked again.
         """
 
-    def revoking(self, partitions: Sequence[Partition]) -> None:  # noqa: B027
+    def revoking(self, partitions: Sequence[Partition]) -> None:  # noqa: B027  # a hook: most steps have nothing to do then
         """Brings what is under way for these partitions to an end: what is due then is still committed."""
 
-    def revoked(self, partitions: Sequence[Partition]) -> None:  # noqa: B027
+    def revoked(self, partitions: Sequence[Partition]) -> None:  # noqa: B027  # a hook: most steps have nothing to do then
         """Forgets these partitions."""
 
     def paused(self) -> Collection[str]:

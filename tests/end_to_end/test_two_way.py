@@ -222,10 +222,10 @@ def test_answers_that_come_at_once_lose_nothing(stage: Stage) -> None:
         story.begin()
         story.comment_on_ticket()
     for story in stories:
-        story.answer_in_thread(eventually(lambda story=story: stage.posted(f"{story.name} title")))  # type: ignore[misc]
+        story.answer_in_thread(eventually(lambda story=story: stage.posted(f"{story.name} title")))  # type: ignore[misc]  # mypy knows no type of the default
     stage.behave(delay_seconds=0)
     for story in stories:
-        eventually(lambda story=story: len(stage.comments(story.ticket)) == 3)  # type: ignore[misc]
+        eventually(lambda story=story: len(stage.comments(story.ticket)) == 3)  # type: ignore[misc]  # mypy knows no type of the default
     stage.await_quiet()
     for story in stories:
         story.assert_told_once()
@@ -237,7 +237,7 @@ def test_kills_of_flows_and_delivery_with_calls_out_lose_and_double_nothing(stag
     stories = [Story(stage, f"kill{n}-{number()}") for n in range(3)]
     for story in stories:
         story.begin()
-    threads = [eventually(lambda story=story: stage.posted(f"{story.name} title")) for story in stories]  # type: ignore[misc]
+    threads = [eventually(lambda story=story: stage.posted(f"{story.name} title")) for story in stories]  # type: ignore[misc]  # mypy knows no type of the default
     stage.await_quiet()
     said, written = len(stage.calls()), sum(len(stage.comments(story.ticket)) for story in stories)
     stage.behave(delay_seconds=4)
@@ -249,8 +249,8 @@ def test_kills_of_flows_and_delivery_with_calls_out_lose_and_double_nothing(stag
     stage.kill("flows", "delivery")
     stage.behave(delay_seconds=0)
     for story in stories:
-        eventually(lambda story=story: len(stage.comments(story.ticket)) == 3)  # type: ignore[misc]
-        eventually(lambda story=story: stage.posted(f"{story.name} remark"))  # type: ignore[misc]
+        eventually(lambda story=story: len(stage.comments(story.ticket)) == 3)  # type: ignore[misc]  # mypy knows no type of the default
+        eventually(lambda story=story: stage.posted(f"{story.name} remark"))  # type: ignore[misc]  # mypy knows no type of the default
     stage.await_quiet()
     for story in stories:
         story.assert_told_once()

@@ -30,7 +30,7 @@ names = st.from_regex(r"[a-z0-9]{1,20}", fullmatch=True).filter(
 integers = st.integers(-(2**31), 2**31 - 1)
 moments = st.datetimes(
     min_value=datetime(2, 1, 1),  # noqa: DTZ001  # hypothesis adds the zone
-    max_value=datetime(9998, 12, 31),  # noqa: DTZ001
+    max_value=datetime(9998, 12, 31),  # noqa: DTZ001  # hypothesis adds the zone
     timezones=st.timedeltas(timedelta(hours=-23, minutes=-59), timedelta(hours=23, minutes=59)).map(timezone),
 )
 something = st.text(min_size=1)

@@ -28,7 +28,7 @@ NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 something = st.text(min_size=1)
 moments = st.datetimes(
     min_value=datetime(2, 1, 1),  # noqa: DTZ001  # hypothesis adds the zone
-    max_value=datetime(9998, 12, 31),  # noqa: DTZ001
+    max_value=datetime(9998, 12, 31),  # noqa: DTZ001  # hypothesis adds the zone
     timezones=st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=45)), timezone(timedelta(hours=-9))]),
 )
 texts = st.fixed_dictionaries(

@@ -222,11 +222,11 @@ def said(arrival: Arrival) -> Any:
     return arrival.json["data"]["said"]
 
 
-def failing(times: int, answer: Answer) -> Callable[[Arrival], Answer]:
+def failing(times: int, answer: Answer | None) -> Callable[[Arrival], Answer | None]:
     """Fails so many times for each message, then takes it."""
     seen: Counter[str] = Counter()
 
-    def answered(arrival: Arrival) -> Answer:
+    def answered(arrival: Arrival) -> Answer | None:
         seen[arrival.headers["webhook-id"]] += 1
         return answer if seen[arrival.headers["webhook-id"]] <= times else OK
 
@@ -267,7 +267,7 @@ def test_the_fields_that_a_call_touched_are_in_the_link(writing: Writing, worker
 def test_the_idempotency_key_is_the_same_on_every_attempt_and_the_trace_goes_along(
     writing: Writing, worker: Worker, answer: Answer | None
 ) -> None:
-    with remote(failing(2, answer)) as there:  # type: ignore[arg-type]
+    with remote(failing(2, answer)) as there:
         sink = to_receiver(writing, there.url)
         command = sent(writing, sink, "x")
         writing.await_link(command.id)
@@ -512,7 +512,7 @@ def test_a_pause_of_a_day_ends_when_the_connection_is_changed(writing: Writing, 
 
 def waiting(worker: Worker, connection: str) -> int:
     """How many of its commands delivery has taken up and not finished."""
-    return sum(order.connection == connection for order in list(worker.step._running.values()))  # type: ignore[attr-defined]
+    return sum(order.connection == connection for order in list(worker.step._running.values()))  # type: ignore[attr-defined]  # its step is Delivery
 
 
 def test_no_remote_silences_its_connection_for_longer_than_a_quarter_of_an_hour() -> None:
@@ -697,7 +697,7 @@ def test_a_command_waits_while_the_file_of_a_secret_is_missing_and_the_log_says_
         sink = to_receiver(writing, there.url)
         change(writing, sink, sending_secret={"file": str(file)})
         wanted = writing.connections[sink]
-        eventually(lambda: worker.step._configuration.connections.get(sink) == wanted)  # type: ignore[attr-defined]
+        eventually(lambda: worker.step._configuration.connections.get(sink) == wanted)  # type: ignore[attr-defined]  # its step is Delivery
         command = sent(writing, sink, "x")
         why = f"commands for {sink} wait: the secret's file {file} "
         eventually(lambda: why + "cannot be read: No such file or directory" in caplog.text)
@@ -762,7 +762,7 @@ def test_a_connection_that_is_taken_away_while_its_call_is_out_loses_no_result(
         command = sent(writing, sink, "x")
         assert called.wait(PATIENCE_SECONDS)
         writing.disconnect(sink)
-        eventually(lambda: sink not in worker.step._configuration.connections)  # type: ignore[attr-defined]
+        eventually(lambda: sink not in worker.step._configuration.connections)  # type: ignore[attr-defined]  # its step is Delivery
         go.set()
         writing.await_link(command.id)
 
@@ -967,8 +967,8 @@ def test_calls_that_are_out_are_waited_for_when_delivery_stops_and_what_only_wai
         with alone.delivering() as worker:
             out, behind = sent(alone, sink, 1, "same"), sent(alone, sink, 2, "same")
             assert called.wait(PATIENCE_SECONDS)
-            eventually(lambda: len(worker.step._running) == 2)  # type: ignore[attr-defined]
-            lanes_of = worker.step._lanes  # type: ignore[attr-defined]
+            eventually(lambda: len(worker.step._running) == 2)  # type: ignore[attr-defined]  # its step is Delivery
+            lanes_of = worker.step._lanes  # type: ignore[attr-defined]  # its step is Delivery
             drains = threading.Event()
             really = lanes_of.drain
 
@@ -1060,7 +1060,7 @@ def test_nothing_is_called_before_kafka_knows_that_it_may_have_been(alone: Writi
     with remote(lambda arrival: OK) as there:
         sink = to_receiver(alone, there.url)
         with alone.delivering(loop=Failing) as worker:
-            lanes_of = worker.step._lanes  # type: ignore[attr-defined]
+            lanes_of = worker.step._lanes  # type: ignore[attr-defined]  # its step is Delivery
             really = lanes_of.submit
 
             def submit(*given: Any) -> None:

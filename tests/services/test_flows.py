@@ -179,7 +179,7 @@ def test_what_is_said_of_an_object_goes_to_its_first_copy_whatever_else_was_told
     writing.tell(note)
     [command] = writing.await_command(note)
     writing.done(command, Written("message", later := number(), "C7"))
-    twin = worker.step._known.links.twin  # type: ignore[attr-defined]
+    twin = worker.step._known.links.twin  # type: ignore[attr-defined]  # its step is Flows
     eventually(lambda: twin(entity_id("chat", "message", later, "C7"), "helpdesk"))
     event = comment(id)
     writing.tell(event)
@@ -232,7 +232,7 @@ def test_an_echo_that_no_flow_asks_for_is_waited_for_by_what_refers_to_it(alone:
         ts = echo.entity["refs"][0]["id"]
         answer = reply("C1", ts)
         alone.tell(echo, answer, partition=0)
-        eventually(lambda: len(worker.step._waiting) == 2)  # type: ignore[attr-defined]
+        eventually(lambda: len(worker.step._waiting) == 2)  # type: ignore[attr-defined]  # its step is Flows
         alone.done(command, Written("message", ts, "C1"))
         alone.await_command(answer)
 
@@ -244,7 +244,7 @@ def test_a_link_that_is_read_just_before_it_is_known_that_all_are_read_counts(
     writing.tell(first, second)
     [to_first], [to_second] = writing.await_command(first), writing.await_command(second)
     echo = post(channel := "C" + number(), actor=BOT, recorded=long_ago())
-    known = worker.step._known  # type: ignore[attr-defined]
+    known = worker.step._known  # type: ignore[attr-defined]  # its step is Flows
     really = known.is_current
 
     def is_current(connection: str, moment: float) -> bool:
@@ -333,7 +333,7 @@ def test_a_command_under_way_holds_up_the_verdict_on_our_own_account(writing: Wr
     echo = reply("C5", number(), connection="strange", actor=BOT, recorded=long_ago(30))
     another = reply("C6", number(), connection="strange", actor=BOT, recorded=long_ago(30))
     writing.tell(echo, another)
-    waiting = worker.step._waiting  # type: ignore[attr-defined]
+    waiting = worker.step._waiting  # type: ignore[attr-defined]  # its step is Flows
     eventually(lambda: echo.key.encode() in waiting and another.key.encode() in waiting)
     writing.done(command, Written("message", echo.entity["refs"][0]["id"], "C5"))
     assert writing.await_suppressed(echo).data["why"] == "echo"
@@ -420,7 +420,7 @@ def test_what_waits_too_long_for_a_copy_becomes_a_letter(
     original, said = ticket(id := number()), comment(id)
     writing.tell(original, said)
     [command] = writing.await_command(original)
-    eventually(lambda: said.key.encode() in worker.step._waiting)  # type: ignore[attr-defined]
+    eventually(lambda: said.key.encode() in worker.step._waiting)  # type: ignore[attr-defined]  # its step is Flows
     monkeypatch.setattr(copies, "PATIENCE_SECONDS", 0)
     [letter] = writing.await_letter("flows", said.id)
     assert (letter.headers["dl_reason"], letter.headers["dl_flow"]) == ("delivery_timeout", "comments")
@@ -468,7 +468,7 @@ def followed(worker: Worker, flow: str, text: str = "") -> None:
     """Returns when the worker has taken a flow over."""
     eventually(lambda: (found := worker._follower.current.flows.get(flow)) and text in str(found))
     current = worker._follower.current
-    eventually(lambda: worker.step._configuration is current)  # type: ignore[attr-defined]
+    eventually(lambda: worker.step._configuration is current)  # type: ignore[attr-defined]  # its step is Flows
 
 
 def test_too_many_writes_on_one_object_are_parked(writing: Writing, worker: Worker) -> None:
@@ -538,7 +538,7 @@ def test_an_event_that_makes_too_much_of_a_command_is_a_letter_with_all_its_byte
 def test_flows_ends_when_links_can_no_longer_be_followed(alone: Writing) -> None:
     """Without them every echo would be taken for somebody's act."""
     with pytest.raises(AssertionError, match="lost"), alone.routing() as worker:
-        worker.step._known._table._failure = RuntimeError("lost")  # type: ignore[attr-defined]
+        worker.step._known._table._failure = RuntimeError("lost")  # type: ignore[attr-defined]  # its step is Flows
         alone.tell(event := ticket(number()))
         eventually(lambda: alone.ended)
     assert alone.commands(event) == []
@@ -629,7 +629,7 @@ def test_what_waits_moves_with_its_partition(alone: Writing) -> None:
         with alone.routing("0"):
             alone.tell(*events, *said)
             commands = [alone.await_command(event)[0] for event in events]
-        eventually(lambda: all(event.key.encode() in second.step._waiting for event in said))  # type: ignore[attr-defined]
+        eventually(lambda: all(event.key.encode() in second.step._waiting for event in said))  # type: ignore[attr-defined]  # its step is Flows
         for command in commands:
             alone.done(command, Written("message", number(), "C1"))
         for event in said:
@@ -639,7 +639,7 @@ def test_what_waits_moves_with_its_partition(alone: Writing) -> None:
 
 def test_a_command_that_nobody_will_ever_settle_holds_up_nothing_for_ever(writing: Writing, worker: Worker) -> None:
     writing.configure([CHAT.model_copy(update={"id": "quiet"})])
-    known = worker.step._known.commands  # type: ignore[attr-defined]
+    known = worker.step._known.commands  # type: ignore[attr-defined]  # its step is Flows
     given_up = writing.order("quiet", ORDER, "k", at=long_ago(26 * 3600))
     eventually(lambda: known.issued_at(given_up.id))
     assert not known.under_way("quiet", 2**60)
@@ -748,7 +748,7 @@ def test_what_was_commanded_a_moment_ago_is_not_remembered_for_ever(monkeypatch:
 
 def test_what_waits_is_forgotten_with_its_partition_and_in_no_other() -> None:
     waiting = Waiting()
-    items = [Item(Keyed(key), ("topic", partition), offset, 0.0) for key, partition, offset in ITEMS]  # type: ignore[arg-type]
+    items = [Item(Keyed(key), ("topic", partition), offset, 0.0) for key, partition, offset in ITEMS]  # type: ignore[arg-type]  # a key is all that is asked of the message
     for item in items:
         waiting.add(item)
     waiting.drop([("topic", 1)])
@@ -850,7 +850,7 @@ def test_our_own_account_is_no_suspect_where_nobody_writes(writing: Writing, wor
     writing.configure([CHAT.model_copy(update={"id": "lonely"})])
     followed(worker, "tickets")
     eventually(lambda: "lonely" in worker._follower.current.connections)
-    eventually(lambda: "lonely" in worker.step._configuration.connections)  # type: ignore[attr-defined]
+    eventually(lambda: "lonely" in worker.step._configuration.connections)  # type: ignore[attr-defined]  # its step is Flows
     event = post("C" + number(), connection="lonely", actor=BOT)
     writing.tell(event)
     writing.await_command(event)
@@ -858,9 +858,9 @@ def test_our_own_account_is_no_suspect_where_nobody_writes(writing: Writing, wor
     # Unless somebody did until a moment ago: a flow that was taken away leaves commands behind.
     command = writing.command(writing.order("lonely", ORDER, "k"))
     echo = post(channel := "C" + number(), connection="lonely", actor=BOT)
-    eventually(lambda: worker.step._known.commands.issued_at(command.id))  # type: ignore[attr-defined]
+    eventually(lambda: worker.step._known.commands.issued_at(command.id))  # type: ignore[attr-defined]  # its step is Flows
     writing.tell(echo)
-    eventually(lambda: echo.key.encode() in worker.step._waiting)  # type: ignore[attr-defined]
+    eventually(lambda: echo.key.encode() in worker.step._waiting)  # type: ignore[attr-defined]  # its step is Flows
     writing.done(command, Written("message", echo.entity["refs"][0]["id"], channel))
     assert writing.await_suppressed(echo).data["why"] == "echo"
 

@@ -124,7 +124,7 @@ def odd(inside: Inside) -> Callable[..., str]:
 
     def make(**changed: Change) -> str:
         name = f"odd-{len(ODD)}"
-        ODD[name] = replace(connectors()["zendesk"], name=name, **changed)  # type: ignore[arg-type]
+        ODD[name] = replace(connectors()["zendesk"], name=name, **changed)  # type: ignore[arg-type]  # each of these fields is a function
         given_settings = {"signing_secret": {"env": "SECRET"}}
         inside.hub.connect(configuration.ConnectionSection(id=name, connector=name, settings=given_settings))
         inside.knows(name)
@@ -330,7 +330,7 @@ BODIES = (
 def test_whatever_a_stranger_sends_is_refused_by_name(
     inside: Inside, connection: str, body: bytes, headers: list[tuple[str, bytes]]
 ) -> None:
-    answer = inside.run(lambda client: client.post(f"/in/{connection}", content=body, headers=headers))  # type: ignore[arg-type]
+    answer = inside.run(lambda client: client.post(f"/in/{connection}", content=body, headers=headers))  # type: ignore[arg-type]  # httpx sends bytes as they are
     assert answer.status_code in (400, 401, 413, 415, 429)
     assert answer.json()["status"] == answer.status_code
 

@@ -57,7 +57,7 @@ class Java:
         def keep() -> None:
             try:
                 with log.open("ab") as output:
-                    process = subprocess.Popen(  # noqa: S603 (our own command)
+                    process = subprocess.Popen(  # noqa: S603  # our own command
                         command,
                         cwd=folder,
                         stdin=subprocess.DEVNULL,

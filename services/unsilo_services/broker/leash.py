@@ -18,7 +18,7 @@ def main(parent: int, command: list[str]) -> None:
         sys.exit("this system does not let a process die with its parent")
     if os.getppid() != parent:
         sys.exit("the process that wanted this one died before it began")
-    os.execv(command[0], command)  # noqa: S606 (no shell is the point)
+    os.execv(command[0], command)  # noqa: S606  # no shell is the point
 
 
 if __name__ == "__main__":

@@ -142,7 +142,7 @@ class Reception:
         except TimeoutError:
             return UNAVAILABLE, UNAVAILABLE.name
 
-    async def _take(self, door: Door, request: WebhookRequest[object]) -> tuple[Accepted | Problem, str]:  # type: ignore[type-var]
+    async def _take(self, door: Door, request: WebhookRequest[object]) -> tuple[Accepted | Problem, str]:  # type: ignore[type-var]  # any connector's settings
         """A request that is known to be from whom it says."""
         if not self._limits.take(door.section.id, door.section.rate_per_minute):
             return self._evidence(door, TOO_FAST, "too_fast", request)
@@ -182,7 +182,7 @@ class Reception:
         door: Door,
         problem: Problem,
         reason: str,
-        request: WebhookRequest[object],  # type: ignore[type-var]
+        request: WebhookRequest[object],  # type: ignore[type-var]  # any connector's settings
     ) -> tuple[Problem, str]:
         self._note(door, request.received_at, {
             "reason": reason, "status": problem.status, "bytes": len(request.body),

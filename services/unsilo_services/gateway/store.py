@@ -1,11 +1,13 @@
 """Stores raw records and tells when Kafka has them: acks=all, as something to await."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from ..kafka import Headers, Kafka, KafkaError, KafkaException, Message
 from .doors import RawRecord
+
+Told = Callable[[KafkaError | None, Message], None]
 
 _TICK_SECONDS = 0.001
 _GIVEN_UP_MS = 15_000  # what was not stored by then was answered 503 long ago, and is sent again
@@ -75,7 +77,9 @@ class Store:
         """Waits for what is in flight, and says how much of it is left after that many seconds."""
         return int(self._producer.flush(seconds))
 
-    def _produce(self, topic: str, value: bytes, key: bytes | None, headers: Headers, timestamp: int, told) -> None:  # type: ignore[no-untyped-def]
+    def _produce(
+        self, topic: str, value: bytes, key: bytes | None, headers: Headers, timestamp: int, told: Told
+    ) -> None:
         try:
             self._producer.produce(topic, value, key, on_delivery=told, timestamp=timestamp, headers=list(headers))
         except KafkaException as error:
