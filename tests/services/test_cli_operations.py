@@ -779,6 +779,7 @@ class TestNewConnector:
     def test_says_what_to_do_next(self, clone: Path) -> None:
         said = self.new(clone, "acme_mail").stdout
         assert "connectors/unsilo_connectors/acme_mail/webhook.py" in said
+        assert "Run its suite:\n    .venv/bin/pytest tests/connectors/test_every_connector.py -k acme_mail" in said
         assert "python -m unsilo_connectors.record acme_mail" in said
 
     @pytest.mark.parametrize("name", ["Acme", "2fast", "acme-desk", "a" * 40, "import", "../acme", "acme.desk", ""])

@@ -46,7 +46,7 @@ def new_connector(
     if as_json:
         show_json({"name": name, "folder": str(shown), "suite": suite})
         return
-    console.print(f"{shown} is a connector, and its suite passes:\n    {suite}", markup=False)
+    console.print(f"{shown} is a connector with one signed sample. Run its suite:\n    {suite}", markup=False)
     console.print(
         "Next:\n"
         f"  1. {shown}/webhook.py: say how the sender proves itself, and what its events mean.\n"
