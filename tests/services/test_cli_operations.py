@@ -178,6 +178,10 @@ class TestDeadLetters:
         assert "requester_id" not in ran.out
         assert "requester_id" in unsilo(desk, "dead", "show", letter, "--payload").out
 
+    def test_are_shown_to_the_letter(self, desk: Hub, unsilo: Unsilo) -> None:
+        letter = bury(desk, deliver(desk, "desk", ticket("41")), "normalizer")
+        assert "zen:ticket:41" in unsilo(desk, "dead", "show", letter, "--payload").out  # no picture for :ticket:
+
     def test_cannot_write_to_the_terminal_of_whoever_looks_at_them(self, desk: Hub, unsilo: Unsilo) -> None:
         write(desk, desk.topics.raw("desk").name, b'{"a": "\x1b]0;owned\x07"}', b"key", [])
         letter = bury(desk, next(m for m in desk.raw("desk") if b"owned" in (m.value() or b"")), "normalizer")

@@ -24,8 +24,8 @@ class _Console(Console):
         _read_enough()
 
 
-console = _Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
+console = _Console(highlight=False, emoji=False, soft_wrap=not sys.stdout.isatty())
+errors = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
 
 def show_json(value: Any) -> None:
