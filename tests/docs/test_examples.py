@@ -1,7 +1,10 @@
 """What the consumer's examples claim beyond that they run."""
 
 import json
+import os
 import runpy
+import subprocess
+import sys
 from collections.abc import Iterator
 from itertools import permutations
 from pathlib import Path
@@ -13,7 +16,8 @@ from unsilo_connectors.samples import samples
 
 from .pages import ROOT
 
-KEEP = ROOT / "docs/consumer/examples/keep_tickets.py"
+EXAMPLES = ROOT / "docs/consumer/examples"
+KEEP = EXAMPLES / "keep_tickets.py"
 Told = tuple[dict[str, str], dict[str, Any]]
 
 
@@ -25,6 +29,15 @@ def test_the_table_is_the_same_in_whatever_order_and_however_often_events_are_re
     tables = [kept(order, tmp_path / str(number), monkeypatch) for number, order in enumerate(orders)]
     assert tables[0]
     assert all(table == tables[0] for table in tables)
+
+
+@pytest.mark.parametrize(
+    "program", [pytest.param(path, id=path.name) for path in EXAMPLES.glob("*.py") if '"KAFKA"' in path.read_text()]
+)
+def test_a_program_without_an_address_says_in_one_line_what_it_needs(program: Path, tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "KAFKA"}
+    ran = subprocess.run([sys.executable, program], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (ran.returncode, ran.stderr) == (1, "set KAFKA to the address of the hub's Kafka\n")
 
 
 def told(*cases: str) -> Iterator[Told]:

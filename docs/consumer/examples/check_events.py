@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import urllib.request
 from functools import cache
 from typing import Any
@@ -20,7 +21,7 @@ def validator(dataschema: str) -> Draft202012Validator:
 
 consumer = Consumer(
     {
-        "bootstrap.servers": os.environ["KAFKA"],
+        "bootstrap.servers": os.environ.get("KAFKA") or sys.exit("set KAFKA to the address of the hub's Kafka"),
         "group.id": "schema-check",
         "isolation.level": "read_committed",
         "auto.offset.reset": "earliest",

@@ -3,6 +3,7 @@
 import json
 import os
 import sqlite3
+import sys
 from datetime import datetime
 from typing import Any
 
@@ -34,7 +35,7 @@ def follow() -> None:
     """Keeps what comes until Ctrl-C."""
     consumer = Consumer(
         {
-            "bootstrap.servers": os.environ["KAFKA"],
+            "bootstrap.servers": os.environ.get("KAFKA") or sys.exit("set KAFKA to the address of the hub's Kafka"),
             "group.id": "ticket-table",
             "isolation.level": "read_committed",
             "auto.offset.reset": "earliest",

@@ -2,12 +2,13 @@
 
 import json
 import os
+import sys
 
 from confluent_kafka import Consumer, KafkaException
 
 consumer = Consumer(
     {
-        "bootstrap.servers": os.environ["KAFKA"],
+        "bootstrap.servers": os.environ.get("KAFKA") or sys.exit("set KAFKA to the address of the hub's Kafka"),
         "group.id": "ticket-board",
         "isolation.level": "read_committed",
         "auto.offset.reset": "earliest",  # a new group begins with what is kept, not with what comes next

@@ -2,12 +2,13 @@
 
 import asyncio
 import os
+import sys
 from typing import Any
 
 from faststream import AckPolicy, FastStream
 from faststream.confluent import KafkaBroker, KafkaMessage
 
-broker = KafkaBroker(os.environ["KAFKA"])
+broker = KafkaBroker(os.environ.get("KAFKA") or sys.exit("set KAFKA to the address of the hub's Kafka"))
 
 
 @broker.subscriber(
