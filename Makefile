@@ -50,7 +50,7 @@ docs: setup ## Write anew what follows from code: tables of the documents, JSON 
 	@$(BIN)/python -m tests.docs.generate
 
 .PHONY: bench
-bench: setup ## Measure against floors, 8 minutes (ARGS="--only gateway")
+bench: setup ## Measure against floors (ARGS="--only gateway", "--seconds 30")
 	@$(BIN)/python tests/bench $(ARGS)
 
 .PHONY: connector
