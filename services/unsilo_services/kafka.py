@@ -10,7 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
+from weakref import WeakSet
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -51,7 +52,8 @@ _COMMON: dict[str, str | int | float] = {
     # librdkafka writes to standard error by itself: only what is critical, the rest we say ourselves.
     "log_level": 2,
     # When no broker is left, librdkafka 2.16 otherwise begins anew and forgets those that it knew, but not that one of
-    # them coordinates a group: after a restart of the only broker, requests about groups are never answered again.
+    # them coordinates a group: after a restart of the only broker, requests about groups are never answered again. What
+    # it does then instead is seen to by stranded.py.
     "metadata.recovery.strategy": "none",
     "reconnect.backoff.max.ms": 1000,  # ten times that, by default: senders do not wait so long for Kafka to come back
 }
@@ -61,6 +63,8 @@ _MOVING = frozenset({
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.NOT_COORDINATOR,
 })  # fmt: skip
 Headers = Sequence[tuple[str, bytes | None]]
+AnyClient = Producer | Consumer | AdminClient
+ClientT = TypeVar("ClientT", bound=AnyClient)
 
 
 class KafkaUnavailable(UnsiloError):
@@ -87,6 +91,8 @@ class Group:
 
     members: tuple[frozenset[tuple[str, int]], ...] = ()
     settled: bool = True
+    ids: frozenset[str] = frozenset()
+    """Of its members, as the broker gave them."""
 
     @property
     def topics(self) -> frozenset[str]:
@@ -106,6 +112,18 @@ The same holds for who coordinates a group.
 """
 
 
+class _Producer(Producer):
+    """One that can be kept track of."""
+
+
+class _Consumer(Consumer):
+    """One that can be kept track of."""
+
+
+class _Admin(AdminClient):
+    """One that can be kept track of."""
+
+
 class Kafka:
     """One cluster, as every process of the hub reaches it."""
 
@@ -113,6 +131,7 @@ class Kafka:
         self.options = dict(options)
         self.replication_factor = replication_factor
         self._groups: dict[str, Consumer] = {}  # to ask how far each has come
+        self._clients: WeakSet[AnyClient] = WeakSet()
 
     @classmethod
     def from_settings(cls, settings: HubSettings) -> "Kafka":
@@ -130,11 +149,34 @@ class Kafka:
     @cached_property
     def admin(self) -> AdminClient:
         """Kept as long as this object: the answers of a client that is gone never come."""
-        return AdminClient({**_COMMON, **self.options})
+        return self.another()
+
+    def another(self) -> AdminClient:
+        """An AdminClient beside that one."""
+        return self._tracked(_Admin({**_COMMON, **self.options}))
+
+    @property
+    def clients(self) -> list["AnyClient"]:
+        """The clients that there are of those made here, some of them closed."""
+        return list(self._clients)
+
+    def reaches(self, client: "AnyClient", seconds: float) -> bool:
+        """Whether a broker answers a client within so many seconds; of one that is closed it is not denied."""
+        try:
+            client.list_topics(timeout=seconds)
+        except KafkaException:
+            return False
+        except RuntimeError:  # it is closed
+            return True
+        return True
+
+    def _tracked(self, client: ClientT) -> ClientT:
+        self._clients.add(client)
+        return client
 
     def producer(self, **options: Any) -> Producer:
         """An idempotent producer with acks=all. Options are librdkafka's, with underscores for dots."""
-        producer = Producer(
+        producer = _Producer(
             {
                 "partitioner": "murmur2_random",
                 "acks": "all",
@@ -147,11 +189,11 @@ class Kafka:
         )
         with suppress(KafkaException):  # librdkafka asks for a producer's id now, or in half a second: so be connected
             producer.list_topics(timeout=_GREETING_SECONDS)
-        return producer
+        return self._tracked(producer)
 
     def consumer(self, group: str | None = None, **options: Any) -> Consumer:
         """A consumer of committed records that starts at the earliest and commits nothing by itself."""
-        return Consumer(
+        consumer = _Consumer(
             {
                 "group.id": group or "unsilo-reader",  # librdkafka wants a name even where no group is used
                 "auto.offset.reset": "earliest",
@@ -163,6 +205,7 @@ class Kafka:
                 **_dotted(options),
             }
         )
+        return self._tracked(consumer)
 
     def wait(self, seconds: float = REQUEST_SECONDS) -> None:
         """Returns when a broker answers; KafkaUnavailable after that many seconds."""
@@ -291,7 +334,8 @@ class Kafka:
         members = (
             frozenset((tp.topic, tp.partition) for tp in member.assignment.topic_partitions) for member in found.members
         )
-        return Group(tuple(members), found.state in (ConsumerGroupState.STABLE, ConsumerGroupState.EMPTY))
+        settled = found.state in (ConsumerGroupState.STABLE, ConsumerGroupState.EMPTY)
+        return Group(tuple(members), settled, frozenset(member.member_id for member in found.members))
 
     def read_to_end(
         self, partitions: Sequence[TopicPartition], take: Callable[[Message], None], poll_seconds: float = 0.5

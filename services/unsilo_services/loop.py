@@ -130,6 +130,15 @@ class TransactionalLoop:
         """The partitions that this worker has now."""
         return sorted(self._progress)
 
+    def member_id(self) -> str | None:
+        """The broker's name for this member of the group, empty while it has none; None where it reads nothing."""
+        if not self._subscribed or self._stopping:
+            return None
+        try:
+            return str(self._consumer.memberid() or "")
+        except RuntimeError:  # it is closed
+            return None
+
     def run(self) -> None:
         """Works until `stop`. Raises Fenced when another process has taken this one's place."""
         try:

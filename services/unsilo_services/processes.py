@@ -17,6 +17,7 @@ from .logs import configure_logs
 from .loop import Step, TransactionalLoop
 from .settings import HubSettings
 from .slots import Slot
+from .stranded import StrandedWatch
 
 log = logging.getLogger(__name__)
 
@@ -42,12 +43,17 @@ class Process:
         )
         self._follower = ConfigFollower(self.kafka, self.topics.config(), self.service)
         self._follower.start()
+        self._watch = StrandedWatch(self.kafka)
+        self._watch.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._watch.stop()
         self._follower.stop()
+        if self._watch.failure is not None and error is None:
+            raise self._watch.failure
 
     def _warn_of_drift(self) -> None:
         """Topics that are there are never altered, and one that forgets too early or is shared out otherwise loses."""
@@ -79,6 +85,7 @@ class Process:
         loop = TransactionalLoop(
             self.kafka, self.service, self.settings.topic_prefix, self.slot.name, topics, step, **options
         )
+        self._watch.watch_member(loop)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: loop.stop())
         host = self.settings.health_host

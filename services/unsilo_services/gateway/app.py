@@ -19,6 +19,7 @@ from ..config_topic import ConfigFollower
 from ..kafka import Kafka, KafkaUnavailable
 from ..logs import configure_logs
 from ..settings import HubSettings
+from ..stranded import StrandedWatch
 from .answers import PROBLEM_TYPE, PROBLEMS, Problem
 from .http import BoundedHttp, head_bytes
 from .lines import Lines, most_files, most_lines
@@ -99,6 +100,8 @@ def run(settings: HubSettings) -> None:
     topics = Topics(settings.topic_prefix)
     kafka.create(topics.fixed())
     follower = ConfigFollower(kafka, topics.config(), SERVICE)
+    watch = StrandedWatch(kafka)
+    watch.start()
     log.info("gateway at http://%s:%d/in/", settings.gateway_host, settings.gateway_port)
     signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it again when all is done: that is no failure
     uvicorn.run(
@@ -115,8 +118,9 @@ def run(settings: HubSettings) -> None:
         forwarded_allow_ips=settings.gateway_trusted_proxies or None,
         timeout_graceful_shutdown=_DRAIN_SECONDS,
     )
-    if follower.failure is not None:
-        raise follower.failure
+    for failure in (follower.failure, watch.failure):
+        if failure is not None:
+            raise failure
 
 
 def _http(settings: HubSettings) -> type[BoundedHttp]:

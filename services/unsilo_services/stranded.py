@@ -1,0 +1,101 @@
+"""Notices clients that will never reach Kafka again, though it is there.
+
+While a KRaft broker is fenced (it stood still for longer than its heartbeat may be late), it can answer a client that
+the cluster has no brokers at all. librdkafka 2.16 then forgets those that it knew and looks for no other
+(confluentinc/librdkafka#5301), or finds it again and never goes back to its consumer group. Its way out of that,
+`metadata.recovery.strategy=rebootstrap`, loses a group's coordinator when the broker is started anew, and at times ends
+the process by an assertion. So whoever is stranded says so and ends, and is started anew.
+"""
+
+import logging
+import os
+import signal
+import threading
+from typing import Protocol
+
+from .errors import UnsiloError
+from .kafka import Kafka, KafkaException
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 5.0
+_ANSWER_SECONDS = 3.0
+_END_SECONDS = 30.0  # so long may an orderly end take: a client that is lost may never let go
+_LOOKS = 2  # so often in a row a client has to fail where another one does not
+_LOOKS_OUTSIDE = 6  # so often in a row a member is none in the broker's eyes: it may be about to join
+
+
+class KafkaLost(UnsiloError):
+    """A client has lost every broker for good. The process ends with it, and whoever started it starts it anew."""
+
+
+class Member(Protocol):
+    """Whoever works as a member of a consumer group."""
+
+    group: str
+
+    def member_id(self) -> str | None:
+        """As the broker gave it, empty while there is none; None where it wants no place in its group."""
+
+
+class StrandedWatch:
+    """Asks every client of a process whether it still reaches Kafka, from a thread of its own."""
+
+    def __init__(self, kafka: Kafka) -> None:
+        self._kafka = kafka
+        self._failed: dict[int, int] = {}
+        self._member: Member | None = None
+        self._outside = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="stranded", daemon=True)
+        self.failure: KafkaLost | None = None
+
+    def start(self) -> None:
+        """Starts the thread. Once a client is stranded, the process is sent SIGTERM, and `failure` says why."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the thread."""
+        self._stop.set()
+
+    def watch_member(self, member: Member) -> None:
+        """Looks after a place in a group, too."""
+        self._member = member
+
+    def look(self) -> bool:
+        """Looks once; whether a client is stranded by now."""
+        return self._lost_brokers() or self._lost_group()
+
+    def _lost_group(self) -> bool:
+        if self._member is None or (id := self._member.member_id()) is None:
+            return False
+        try:
+            inside = id in self._kafka.group(self._member.group).ids
+        except KafkaException:
+            return False
+        self._outside = 0 if inside else self._outside + 1
+        return self._outside >= _LOOKS_OUTSIDE
+
+    def _lost_brokers(self) -> bool:
+        for client in self._kafka.clients:
+            if not self._kafka.reaches(client, _ANSWER_SECONDS):
+                alone = self._kafka.reaches(self._kafka.another(), _ANSWER_SECONDS)
+                self._failed = {id(client): self._failed.get(id(client), 0) + 1} if alone else {}
+                return self._failed.get(id(client), 0) >= _LOOKS
+        self._failed.clear()
+        return False
+
+    def _run(self) -> None:
+        while not self._stop.wait(LOOK_SECONDS):
+            if self.look():
+                self.failure = KafkaLost(
+                    f"a client has lost Kafka at {self._kafka.bootstrap} for good, or its place in its group: the process "
+                    "ends, and is started anew by whatever keeps it running",
+                    "confluentinc/librdkafka#5301",
+                )
+                log.error("%s", self.failure.operator)
+                os.kill(os.getpid(), signal.SIGTERM)
+                if not self._stop.wait(_END_SECONDS):
+                    log.error("it does not end by itself and is ended")
+                    os._exit(1)
+                return

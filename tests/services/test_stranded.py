@@ -1,0 +1,99 @@
+"""Clients that lost Kafka for good while it is there."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from unsilo_schemas.topics import Topics
+from unsilo_services import stranded
+from unsilo_services.kafka import Kafka
+from unsilo_services.stranded import StrandedWatch
+
+from tests.services.running import eventually
+
+NOWHERE = "127.0.0.1:1"
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stranded, "_ANSWER_SECONDS", 2.0)
+
+
+@pytest.mark.kafka
+def test_a_client_that_does_not_reach_what_others_reach_is_stranded_when_it_fails_again(kafka_bootstrap: str) -> None:
+    kafka = Kafka({"bootstrap.servers": kafka_bootstrap})
+    lost = kafka.consumer("any", bootstrap_servers=NOWHERE)
+    watch = StrandedWatch(kafka)
+    assert [watch.look(), watch.look()] == [False, True]
+    lost.close()
+    assert not watch.look(), "one that is closed is no trouble"
+
+
+@pytest.mark.kafka
+def test_clients_that_are_answered_are_not_stranded(kafka_bootstrap: str) -> None:
+    kafka = Kafka({"bootstrap.servers": kafka_bootstrap})
+    kept = [kafka.consumer("any"), kafka.producer(), kafka.admin]
+    watch = StrandedWatch(kafka)
+    assert len(kafka.clients) == len(kept)
+    assert [watch.look() for _ in range(3)] == [False] * 3
+
+
+def test_nobody_is_stranded_while_kafka_is_away_from_all() -> None:
+    kafka = Kafka({"bootstrap.servers": NOWHERE})
+    assert kafka.admin in kafka.clients
+    watch = StrandedWatch(kafka)
+    assert [watch.look() for _ in range(3)] == [False] * 3
+
+
+@pytest.mark.kafka
+def test_a_process_with_a_stranded_client_ends_as_a_failure_and_says_so(kafka_bootstrap: str) -> None:
+    script = f"""
+import signal, threading
+from unsilo_services import stranded
+from unsilo_services.processes import Process
+stranded.LOOK_SECONDS, stranded._ANSWER_SECONDS = 0.1, 1.0
+with Process("monitor") as process:
+    lost = process.kafka.consumer("any", bootstrap_servers={NOWHERE!r})
+    ended = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    while not ended.wait(0.1):
+        pass
+"""
+    environment = {**os.environ, "UNSILO_KAFKA_BOOTSTRAP": kafka_bootstrap, "UNSILO_TOPIC_PREFIX": "stranded"}
+    ran = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 1
+    assert "has lost Kafka" in ran.stderr.splitlines()[-1]
+
+
+class Worker:
+    """A member of a group, or not."""
+
+    def __init__(self, group: str, id: str | None) -> None:
+        self.group = group
+        self.id = id
+
+    def member_id(self) -> str | None:
+        return self.id
+
+
+@pytest.mark.kafka
+def test_a_worker_that_is_no_member_of_its_group_any_more_is_stranded_after_a_while(
+    kafka_bootstrap: str, topic_prefix: str
+) -> None:
+    kafka = Kafka({"bootstrap.servers": kafka_bootstrap})
+    topic = Topics(topic_prefix).audit()
+    kafka.create([topic])
+    consumer = kafka.consumer(topic_prefix)
+    consumer.subscribe([topic.name])
+    eventually(lambda: consumer.poll(0.1) is None and consumer.assignment(), "a place in the group")
+    watch = StrandedWatch(kafka)
+    worker = Worker(topic_prefix, consumer.memberid())
+    watch.watch_member(worker)
+    assert [watch.look() for _ in range(2 * stranded._LOOKS_OUTSIDE)] == [False] * 2 * stranded._LOOKS_OUTSIDE
+    worker.id = ""
+    looks = [watch.look() for _ in range(stranded._LOOKS_OUTSIDE)]
+    assert looks == [False] * (stranded._LOOKS_OUTSIDE - 1) + [True]
+    worker.id = None  # it reads nothing, and wants no place
+    assert not watch.look()
+    consumer.close()
