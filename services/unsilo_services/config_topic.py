@@ -10,8 +10,8 @@ from pydantic import TypeAdapter
 from unsilo_schemas.topics import Topic
 
 from .configuration import Configuration, ConnectionSection, FlowSection, HubSection
-from .errors import where
-from .kafka import OFFSET_BEGINNING, Kafka, KafkaError, KafkaException, Message, TopicPartition
+from .errors import UnsiloError, where
+from .kafka import FENCING, OFFSET_BEGINNING, Kafka, KafkaError, KafkaException, Message, TopicPartition
 from .metrics import CONFIG_OFFSET
 
 log = logging.getLogger(__name__)
@@ -22,6 +22,10 @@ _FLOW = "flow/"
 _ACCOUNTS = "accounts/"  # written by delivery, not by `apply`: what the vendor said of our own accounts there
 _IDS = TypeAdapter(list[str])
 _PUBLISH_SECONDS = 10.0
+
+
+class ApplyOvertaken(UnsiloError):
+    """Another configuration was being applied at the same time. Nothing of this one was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +122,20 @@ def load(kafka: Kafka, topic: Topic) -> dict[str, bytes]:
 
 
 def publish(kafka: Kafka, topic: Topic, wanted: list[Change]) -> None:
-    """Writes changes, all or none; KafkaException where the cluster does not take them."""
+    """Writes changes, all or none; KafkaException where the cluster does not take them, ApplyOvertaken."""
     producer = kafka.producer(transactional_id=f"{topic.name}.apply", message_max_bytes=topic.max_bytes)
-    producer.init_transactions(10)
-    producer.begin_transaction()
-    for change in wanted:
-        producer.produce(topic.name, change.value, change.key.encode(), 0)
-    producer.commit_transaction(10)
+    try:
+        producer.init_transactions(10)
+        producer.begin_transaction()
+        for change in wanted:
+            producer.produce(topic.name, change.value, change.key.encode(), 0)
+        producer.commit_transaction(10)
+    except KafkaException as error:
+        if error.args[0].code() in FENCING:
+            raise ApplyOvertaken(
+                "another `unsilo apply` has begun meanwhile: nothing of this one was applied, run it again", repr(error)
+            ) from error
+        raise
 
 
 class ConfigFollower:

@@ -26,6 +26,7 @@ Resolver = Callable[[Mapping[str, str]], Resolved]
 
 PLACEHOLDER = Resolved("unresolved")
 _ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+_PLACE = {"env": re.compile(r"[^=\0]+"), "file": re.compile(r"[^\0]+")}
 _URL = re.compile(r"https?://[^\s?#]+")
 
 
@@ -72,6 +73,15 @@ class ConnectionSection(_Section):
     own_accounts: tuple[str, ...] | None = Field(
         default=None, description="ids under which the hub acts there; asked of the vendor if absent"
     )
+
+    @field_validator("settings")
+    @classmethod
+    def _named(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for reference in _references(value):
+            for kind, place in reference.items():
+                if not _PLACE[kind].fullmatch(place):
+                    raise ValueError(f"has a reference of {kind} that can lead nowhere: it is empty, or holds NUL or =")
+        return value
 
     @field_validator("connector")
     @classmethod
@@ -197,10 +207,17 @@ def from_environment(reference: Mapping[str, str]) -> Resolved:
             raise SecretUnavailable(f"{where} cannot be read: {error.strerror}", repr(error)) from error
         except UnicodeDecodeError as error:
             raise SecretUnavailable(f"{where} is not UTF-8", where) from error
+    if not text.isprintable() and _undecoded(text):
+        raise SecretUnavailable(f"{where} is not UTF-8", where)
     if not text:
         raise SecretUnavailable(f"{where} is not set or empty", where)
     keep_out_of_logs(text)
     return Resolved(text)
+
+
+def _undecoded(text: str) -> bool:
+    """Whether a text holds bytes of the environment that are none of UTF-8."""
+    return any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def is_reference(value: Any) -> bool:
@@ -222,7 +239,7 @@ def missing_secrets(
                     continue
                 if kind == "env" and not os.environ.get(place):
                     yield name, f"environment variable {place} is not set"
-                if kind == "file" and not Path(place).exists():
+                if kind == "file" and not os.path.exists(place):  # noqa: PTH110  # Path's raises where a name is too long
                     yield name, f"file {place} is not there"
 
 

@@ -62,6 +62,8 @@ _MOVING = frozenset({
     KafkaError.FENCED_LEADER_EPOCH, KafkaError.UNKNOWN_LEADER_EPOCH,
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.NOT_COORDINATOR,
 })  # fmt: skip
+FENCING = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH})
+"""What says that another producer has begun under the same transactional id."""
 Headers = Sequence[tuple[str, bytes | None]]
 AnyClient = Producer | Consumer | AdminClient
 ClientT = TypeVar("ClientT", bound=AnyClient)
@@ -91,8 +93,8 @@ class Group:
 
     members: tuple[frozenset[tuple[str, int]], ...] = ()
     settled: bool = True
-    ids: frozenset[str] = frozenset()
-    """Of its members, as the broker gave them."""
+    clients: frozenset[str] = frozenset()
+    """The `client.id` of each."""
 
     @property
     def topics(self) -> frozenset[str]:
@@ -335,7 +337,7 @@ class Kafka:
             frozenset((tp.topic, tp.partition) for tp in member.assignment.topic_partitions) for member in found.members
         )
         settled = found.state in (ConsumerGroupState.STABLE, ConsumerGroupState.EMPTY)
-        return Group(tuple(members), settled, frozenset(member.member_id for member in found.members))
+        return Group(tuple(members), settled, frozenset(member.client_id for member in found.members))
 
     def read_to_end(
         self, partitions: Sequence[TopicPartition], take: Callable[[Message], None], poll_seconds: float = 0.5

@@ -18,6 +18,7 @@ from unsilo_schemas.topics import Topics
 
 from .errors import UnsiloError
 from .kafka import (
+    FENCING,
     Consumer,
     Headers,
     Kafka,
@@ -103,6 +104,8 @@ class TransactionalLoop:
         self._service = service
         self._transactional_id = f"{prefix}.{service}.{slot}"
         self.group = Topics(prefix).group(service)
+        self.client_id = self._transactional_id
+        """What the broker calls this worker."""
         self._topics = topics
         self._step = step
         self._poll_seconds = poll_seconds
@@ -130,14 +133,9 @@ class TransactionalLoop:
         """The partitions that this worker has now."""
         return sorted(self._progress)
 
-    def member_id(self) -> str | None:
-        """The broker's name for this member of the group, empty while it has none; None where it reads nothing."""
-        if not self._subscribed or self._stopping:
-            return None
-        try:
-            return str(self._consumer.memberid() or "")
-        except RuntimeError:  # it is closed
-            return None
+    def wants_a_place(self) -> bool:
+        """Whether there is something to read, for which it needs to be a member of its group."""
+        return bool(self._subscribed) and not self._stopping
 
     def run(self) -> None:
         """Works until `stop`. Raises Fenced when another process has taken this one's place."""
@@ -256,7 +254,7 @@ class TransactionalLoop:
             self._producer = None
         # The broker fences a transaction that took too long just as it fences a second process of the same name.
         expired = time.monotonic() - self._begun_at >= TRANSACTION_SECONDS
-        if fault.code() in _FENCING and not expired:
+        if fault.code() in FENCING and not expired:
             raise self._fenced(fault) from error
         self._producer = self._new_producer()
 
@@ -266,7 +264,7 @@ class TransactionalLoop:
             try:
                 self._producer.abort_transaction(_PAUSE_SECONDS)
             except KafkaException as error:
-                if error.args[0].code() in _FENCING:
+                if error.args[0].code() in FENCING:
                     fault = error.args[0]
         return fault
 
@@ -359,6 +357,7 @@ class TransactionalLoop:
     def _new_consumer(self) -> Consumer:
         return self._kafka.consumer(
             self.group,
+            client_id=self.client_id,
             partition_assignment_strategy="cooperative-sticky",
             session_timeout_ms=6_000,  # so long a killed worker's partitions wait; brokers allow no less
             heartbeat_interval_ms=1_500,
@@ -385,14 +384,13 @@ class TransactionalLoop:
                 return producer
             except KafkaException as error:
                 fault = error.args[0]
-                if fault.code() in _FENCING:
+                if fault.code() in FENCING:
                     raise self._fenced(fault) from error
                 if self._stopping or not fault.retriable():
                     raise
                 log.warning("Kafka does not answer yet: %s", error.args[0].str())
 
 
-_FENCING = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH})
 _REFUSED = frozenset({
     KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_TIMESTAMP, KafkaError.INVALID_RECORD, KafkaError.INVALID_MSG,
 })  # fmt: skip

@@ -33,9 +33,10 @@ class Member(Protocol):
     """Whoever works as a member of a consumer group."""
 
     group: str
+    client_id: str
 
-    def member_id(self) -> str | None:
-        """As the broker gave it, empty while there is none; None where it wants no place in its group."""
+    def wants_a_place(self) -> bool:
+        """Whether it has something to read for which it needs one."""
 
 
 class StrandedWatch:
@@ -67,10 +68,11 @@ class StrandedWatch:
         return self._lost_brokers() or self._lost_group()
 
     def _lost_group(self) -> bool:
-        if self._member is None or (id := self._member.member_id()) is None:
+        """Asks the broker: a consumer that has lost its group for good does not even answer what it is called there."""
+        if self._member is None or not self._member.wants_a_place():
             return False
         try:
-            inside = id in self._kafka.group(self._member.group).ids
+            inside = self._member.client_id in self._kafka.group(self._member.group).clients
         except KafkaException:
             return False
         self._outside = 0 if inside else self._outside + 1
@@ -89,8 +91,8 @@ class StrandedWatch:
         while not self._stop.wait(LOOK_SECONDS):
             if self.look():
                 self.failure = KafkaLost(
-                    f"a client has lost Kafka at {self._kafka.bootstrap} for good, or its place in its group: the process "
-                    "ends, and is started anew by whatever keeps it running",
+                    f"a client has lost Kafka at {self._kafka.bootstrap} for good, or its place in its group: the "
+                    "process ends, and is started anew by whatever keeps it running",
                     "confluentinc/librdkafka#5301",
                 )
                 log.error("%s", self.failure.operator)

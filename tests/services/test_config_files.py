@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from unsilo_services.config_files import ConfigurationRefused, read
 from unsilo_services.config_topic import entries, from_entries
-from unsilo_services.configuration import Configuration
+from unsilo_services.configuration import Configuration, ConnectionSection, HubSection, missing_secrets
 from unsilo_services.documents import Fault
 
 SECRET = "hunter2-canary"
@@ -499,6 +499,21 @@ def test_never_shows_a_secret_that_was_written_where_its_reference_belongs(tmp_p
     faults = refused(write(tmp_path, text))
     assert all(SECRET not in str(fault) for fault in faults), faults
     assert all(fault.line in (5, 6) for fault in faults), faults
+
+
+@pytest.mark.parametrize("reference", ['{file: "/run/a\\0b"}', '{file: ""}', '{env: ""}', '{env: "A=canary"}'])
+def test_a_reference_that_can_lead_nowhere_is_a_fault(tmp_path: Path, reference: str) -> None:
+    text = f"connections:\n - id: a\n   connector: slack\n   settings:\n     signing_secret: {reference}\n"
+    fault = only_fault(tmp_path, text)
+    assert fault.field.startswith("connections.0.settings")
+    assert "canary" not in fault.problem
+
+
+def test_a_file_whose_name_is_too_long_is_one_that_is_not_there() -> None:
+    settings = {"signing_secret": {"file": "x" * 5000}}
+    section = ConnectionSection(id="a", connector="slack", settings=settings)
+    found = list(missing_secrets(Configuration(HubSection(), {"a": section})))
+    assert [name for name, _ in found] == ["a"]
 
 
 def test_a_secret_in_the_place_of_a_reference_is_told_what_to_write(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ from unsilo_services.configuration import ConnectionSection
 from unsilo_services.delivery import calls, delays, jobs, lanes, quiet
 from unsilo_services.delivery.delays import Delay, Delays
 from unsilo_services.doubles import receiver, slack, zendesk
-from unsilo_services.kafka import KafkaError, KafkaException, Producer, TopicPartition
+from unsilo_services.kafka import KafkaError, KafkaException, Producer, TopicPartition, headers_of
 from unsilo_services.loop import TransactionalLoop
 
 from tests.services.remotes import Answer, Arrival, Double, remote, served, silence
@@ -651,6 +651,21 @@ def test_a_command_that_cannot_be_read_is_a_letter_and_stops_nobody(
         writing.await_link(sent(writing, sink, "x", "k").id)
         letters = writing.await_letter("delivery", id, 2)
         assert {letter.headers["dl_reason"] for letter in letters} == {"payload_malformed"}
+
+
+def test_a_command_whose_key_names_no_aggregate_is_a_letter_before_anybody_is_called(
+    writing: Writing, worker: Worker
+) -> None:
+    with remote(lambda arrival: OK) as there:
+        sink = to_receiver(writing, there.url)
+        command = writing.command(sent(writing, sink, "x", "k"))
+        writing.await_link(command.id)
+        producer, id = writing.producer, str(uuid.uuid4()).encode()
+        headers = [(name, id if name == "ce_id" else value or b"") for name, value in headers_of(command.message)]
+        producer.produce(writing.topics.command(sink).name, command.message.value(), b"\xff\xfe", headers=headers)
+        [letter] = writing.await_letter("delivery", id.decode())
+        assert letter.headers["dl_reason"] == "payload_malformed"
+        assert len(there.arrived) == 1
 
 
 def test_a_missing_secret_refuses_and_names_itself(writing: Writing, worker: Worker) -> None:

@@ -209,6 +209,12 @@ def test_no_window_ever_has_more_writes_than_are_allowed(times: list[float]) -> 
         assert last - first > WINDOW_SECONDS
 
 
+def test_a_clock_that_is_set_back_makes_no_loop_of_a_write_a_minute() -> None:
+    breaker = Breaker()
+    assert all(breaker.allows("ticket", "chat", 3600.0) for _ in range(MOST_WRITES))
+    assert all(breaker.allows("ticket", "chat", 60.0 * minute) for minute in range(50))
+
+
 def test_the_breaker_remembers_a_bounded_number_of_objects() -> None:
     breaker = Breaker()
     for number in range(30_000):

@@ -69,12 +69,13 @@ with Process("monitor") as process:
 class Worker:
     """A member of a group, or not."""
 
-    def __init__(self, group: str, id: str | None) -> None:
+    def __init__(self, group: str, client_id: str) -> None:
         self.group = group
-        self.id = id
+        self.client_id = client_id
+        self.reads = True
 
-    def member_id(self) -> str | None:
-        return self.id
+    def wants_a_place(self) -> bool:
+        return self.reads
 
 
 @pytest.mark.kafka
@@ -84,16 +85,16 @@ def test_a_worker_that_is_no_member_of_its_group_any_more_is_stranded_after_a_wh
     kafka = Kafka({"bootstrap.servers": kafka_bootstrap})
     topic = Topics(topic_prefix).audit()
     kafka.create([topic])
-    consumer = kafka.consumer(topic_prefix)
+    consumer = kafka.consumer(topic_prefix, client_id="a-worker")
     consumer.subscribe([topic.name])
     eventually(lambda: consumer.poll(0.1) is None and consumer.assignment(), "a place in the group")
     watch = StrandedWatch(kafka)
-    worker = Worker(topic_prefix, consumer.memberid())
+    worker = Worker(topic_prefix, "a-worker")
     watch.watch_member(worker)
     assert [watch.look() for _ in range(2 * stranded._LOOKS_OUTSIDE)] == [False] * 2 * stranded._LOOKS_OUTSIDE
-    worker.id = ""
+    worker.client_id = "one that is gone"
     looks = [watch.look() for _ in range(stranded._LOOKS_OUTSIDE)]
     assert looks == [False] * (stranded._LOOKS_OUTSIDE - 1) + [True]
-    worker.id = None  # it reads nothing, and wants no place
+    worker.reads = False
     assert not watch.look()
     consumer.close()

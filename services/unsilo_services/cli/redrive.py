@@ -8,12 +8,11 @@ from datetime import UTC, datetime, timedelta
 from ..audit import REDRIVEN, audit_record
 from ..dead_letters import ATTEMPTS, FIRST_AT, FLOW, REDRIVE_OF, original_headers
 from ..errors import UnsiloError
-from ..kafka import Headers, KafkaError, KafkaException, Message, headers_of, recorded_at
+from ..kafka import FENCING, Headers, KafkaException, Message, headers_of, recorded_at
 from .hub import Hub, Place, named, place_of
 from .letters import Letter
 
 _RAW = "normalizer"  # its letters are raw records
-_FENCING = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH})
 _TRANSACTION_SECONDS = 30
 _MOST_LETTERS = 500  # of one transaction
 _MOST_BYTES = 16 * 1024 * 1024
@@ -86,7 +85,7 @@ class Redrive:
             self._fill(batch, plan, arrivals)
             self._producer.commit_transaction(_TRANSACTION_SECONDS)
         except KafkaException as error:
-            if error.args[0].code() in _FENCING:
+            if error.args[0].code() in FENCING:
                 raise RedriveOvertaken(
                     "another redrive has begun meanwhile and does the rest: see `unsilo dead list`"
                 ) from error

@@ -47,7 +47,7 @@ class Order:
 
     def given_up_at(self, now: datetime) -> datetime:
         """Until when it is tried, if it is first tried now."""
-        return max((self.envelope.time or now) + GIVEN_UP_AFTER, now + _TRIED_AT_LEAST)
+        return max(min(self.envelope.time or now, now) + GIVEN_UP_AFTER, now + _TRIED_AT_LEAST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,8 @@ class Job:
 
 
 def read_order(message: Message, again: bool) -> Order:
-    """A command from its record; pydantic's ValidationError where it is none."""
+    """A command from its record; ValueError where it is none, pydantic's ValidationError where that has a place."""
+    (message.key() or b"").decode()  # it names an aggregate: links are keyed by it
     envelope = Envelope.from_headers(headers_of(message))
     return Order(message, envelope, CommandData.model_validate_json(message.value() or b"null"), again)
 

@@ -131,8 +131,9 @@ class Delivery(Step):
     def _take_up(self, place: Place, message: Message, outbox: Outbox) -> None:
         try:
             order = read_order(message, outbox.again(*place))
-        except ValidationError as error:
-            self._bury(message, "unknown", DeadLetter("payload_malformed", describe(error), "read"), outbox)
+        except ValueError as error:
+            why = describe(error) if isinstance(error, ValidationError) else "its key or a header is not UTF-8"
+            self._bury(message, "unknown", DeadLetter("payload_malformed", why, "read"), outbox)
             return
         outbox.hold(*place)
         self._running[place] = order

@@ -21,7 +21,7 @@ class Breaker:
         key = (object_id, connection)
         times = self._writes.setdefault(key, deque())
         self._writes.move_to_end(key)
-        while times and at - times[0] > WINDOW_SECONDS:
+        while times and abs(at - times[0]) > WINDOW_SECONDS:  # a clock may have been set back
             times.popleft()
         if len(self._writes) > _OBJECTS:
             self._writes.popitem(last=False)

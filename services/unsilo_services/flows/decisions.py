@@ -96,7 +96,8 @@ class Decisions:
             if not suspected(act, self._configuration.accounts.get(here), written_to):
                 return event.story, None
             writes = self._known.links.writes(event.entity_id)
-            verdict = judge(act, writes, int(time.time() * 1000), unsettled)
+            seen_ms = act.recorded_ms + int((time.monotonic() - since) * 1000)  # whatever the gateway's clock says
+            verdict = judge(act, writes, max(seen_ms, int(time.time() * 1000)), unsettled)
             if verdict == "wait" and not written_to:  # nobody writes there, whose link could come
                 return event.story, None
             if verdict != "near_miss" or current:
