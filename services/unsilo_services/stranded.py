@@ -14,7 +14,7 @@ import threading
 from typing import Protocol
 
 from .errors import UnsiloError
-from .kafka import Kafka, KafkaException
+from .kafka import AnyClient, Kafka, KafkaException
 
 log = logging.getLogger(__name__)
 
@@ -80,12 +80,22 @@ class StrandedWatch:
 
     def _lost_brokers(self) -> bool:
         for client in self._kafka.clients:
-            if not self._kafka.reaches(client, _ANSWER_SECONDS):
-                alone = self._kafka.reaches(self._kafka.another(), _ANSWER_SECONDS)
+            if not self._answers(client):
+                alone = self._answers(self._kafka.another())
                 self._failed = {id(client): self._failed.get(id(client), 0) + 1} if alone else {}
                 return self._failed.get(id(client), 0) >= _LOOKS
         self._failed.clear()
         return False
+
+    def _answers(self, client: AnyClient) -> bool:
+        """Asked in a thread that may be left behind: in this state librdkafka can block for ever, time-out or not."""
+        found: list[bool] = []
+        asking = threading.Thread(
+            target=lambda: found.append(self._kafka.reaches(client, _ANSWER_SECONDS)), name="reaches", daemon=True
+        )
+        asking.start()
+        asking.join(_ANSWER_SECONDS + 1)
+        return found == [True]
 
     def _run(self) -> None:
         while not self._stop.wait(LOOK_SECONDS):

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+from jsonschema import Draft202012Validator
 from unsilo_connectors.discovery import connectors
 from unsilo_schemas.catalogue import EVENT_TYPES
 from unsilo_services.broker.local import free_ports
@@ -350,7 +351,10 @@ def test_schemas_are_listed_and_shown_with_an_example(unsilo: Unsilo) -> None:
     listed = [row["type"] for row in unsilo(None, "schemas", "list", "--json").json()]
     assert listed == list(EVENT_TYPES)
     name = "unsilo.ticket.ticket.created.v1"
-    assert unsilo(None, "schemas", "show", name).json()["$schema"].endswith("2020-12/schema")
+    shown = unsilo(None, "schemas", "show", name).json()
+    assert shown["$schema"].endswith("2020-12/schema")
+    Draft202012Validator(shown).validate(shown["examples"][0])
+    assert shown["examples"][0]["entity"]
     assert name in unsilo(None, "schemas", "show", name, "--example").out
     assert unsilo(None, "schemas", "show", "ticket.ticket.created") == unsilo(None, "schemas", "show", name)
     wrong = unsilo(None, "schemas", "show", "ticket.created")

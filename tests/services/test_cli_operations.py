@@ -824,8 +824,7 @@ class TestEveryCommand:
     @pytest.mark.parametrize(("words", "command"), [pytest.param(*found, id=found[0]) for found in commands()])
     def test_gives_json(self, words: str, command: Any) -> None:
         processes = {"run", "story"}  # they become, or are, something else than an answer
-        already = {"schemas show"}
-        if words not in processes | already:
+        if words not in processes:
             assert "--json" in {option for parameter in command.params for option in parameter.opts}
 
     def test_starts_without_what_only_few_of_them_need(self) -> None:

@@ -85,8 +85,9 @@ def list_schemas(as_json: AsJson = False) -> None:
 def show_schema(
     type: Annotated[str, typer.Argument(help="Its name; `unsilo.` and `.v1` may be left out.")],
     example: Annotated[bool, typer.Option("--example", help="Show an event of that type instead.")] = False,
+    as_json: AsJson = True,
 ) -> None:
-    """Show the JSON Schema of an event type, or an example of it.
+    """Show the JSON Schema of an event type, with an example of its data, or a whole event. It is JSON in any case.
 
     Example: unsilo schemas show ticket.ticket.created --example
     """
@@ -95,7 +96,7 @@ def show_schema(
         close = [name for name in EVENT_TYPES if short in name]
         raise fail(f"there is no event type {short!r}" + (f"; did you mean {', '.join(close)}?" if close else ""))
     if not example:
-        show_json(schema(EVENT_TYPES[type]))
+        show_json({**schema(EVENT_TYPES[type]), "examples": [made_up(EVENT_TYPES[type])]})
         return
     show_json(next(_examples(type), {"type": type, "data": made_up(EVENT_TYPES[type])}))
 

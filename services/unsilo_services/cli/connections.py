@@ -89,8 +89,9 @@ def show_connection(
         return
     facts["refused"] = f"{facts['refused']} since {shown(start)}"
     facts["dead_letters"] = f"{facts['dead_letters']} since {shown(start)}"
-    never = {key: "never" for key in ("last_delivery", "last_event") if facts[key] is None}
-    show_facts({**facts, **never}, False)
+    if facts["last_event"] is None:
+        facts["last_event"] = "never" if delivery is None else "none of the newest deliveries became one"
+    show_facts({**facts, "last_delivery": facts["last_delivery"] or "never"}, False)
     if latest:
         console.print()
         show_rows(latest, False, "")
