@@ -2,18 +2,26 @@
 
 import re
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 
 from .contract import Secrets
 
 MASK = "[masked]"
-_ALWAYS = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key"})
+_SECRET = re.compile(  # `x-our-key` as well: an administrator names such a header as they like
+    r"(.*[-_])?(authorization|auth|cookie|key|apikey|token|secret|password|passwd|credentials?|session(id)?)([-_].*)?"
+)
+_NO_SECRET = frozenset({"idempotency-key"})
 
 
 def masked_headers(headers: Mapping[str, str], secrets: Secrets) -> dict[str, str]:
     """The headers, with the value of each secret one replaced."""
-    hidden = _ALWAYS.union(secrets.headers)
-    return {name: MASK if name in hidden else value for name, value in headers.items()}
+    return {name: MASK if name in secrets.headers or is_secret(name) else value for name, value in headers.items()}
+
+
+@lru_cache(maxsize=4096)
+def is_secret(header: str) -> bool:
+    """Whether a header is masked whoever sends it, by its name in lower case."""
+    return header not in _NO_SECRET and _SECRET.fullmatch(header) is not None
 
 
 def masked_body(body: bytes, secrets: Secrets) -> bytes:

@@ -8,7 +8,13 @@ import fcntl
 from pathlib import Path
 from typing import IO
 
+from .errors import UnsiloError
+
 _MOST = 256
+
+
+class DataUnusable(UnsiloError):
+    """The data folder cannot be written. The worker does not start."""
 
 
 class Slot:
@@ -17,9 +23,8 @@ class Slot:
     def __init__(self, data: Path, service: str, instance: str, hub: str) -> None:
         """`hub` names cluster and prefix: what is cached of one hub means nothing in another."""
         folder = data / "slots"
-        folder.mkdir(parents=True, exist_ok=True)
         for number in range(_MOST):
-            lock = (folder / f"{service}-{number}.lock").open("w")
+            lock = _opened(folder / f"{service}-{number}.lock")
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -30,3 +35,15 @@ class Slot:
             self.cache = data / "cache" / hub / f"{service}-{number}"
             return
         raise RuntimeError(f"{_MOST} workers of {service} run on {folder} already")
+
+
+def _opened(path: Path) -> IO[str]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("w")
+    except OSError as error:
+        raise DataUnusable(
+            f"{path} cannot be written: {error.strerror}: let this user write there, or have UNSILO_DATA name another "
+            "folder",
+            repr(error),
+        ) from error

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from unsilo_connectors.contract import Secrets
-from unsilo_connectors.masking import MASK, masked_body
+from unsilo_connectors.masking import MASK, masked_body, masked_headers
 
 SECRETS = Secrets(fields=("token", "private_key"))
 CANARY = "canary-5b1f"
@@ -48,3 +48,18 @@ def test_secrets_are_gone_however_the_body_is_written(body: str) -> None:
 
 def test_what_stands_around_a_secret_in_a_form_stays() -> None:
     assert masked_body(b"a=1&token=abc&b=token%3D2", SECRETS) == b"a=1&token=[masked]&b=token%3D2"
+
+
+@pytest.mark.parametrize(
+    ("header", "hidden"),
+    [
+        ("authorization", True), ("proxy-authorization", True), ("cookie", True), ("set-cookie", True),
+        ("x-api-key", True), ("api-key", True), ("x-our-key", True), ("x-auth-token", True), ("x_access_token", True),
+        ("x-goog-channel-token", True), ("x-session-id", True), ("apikey", True),
+        ("idempotency-key", False), ("x-zendesk-webhook-signature", False), ("x-zendesk-webhook-invocation-id", False),
+        ("x-slack-request-timestamp", False), ("webhook-id", False), ("user-agent", False), ("author", False),
+        ("x-keyboard", False), ("x-monkey-business", False),
+    ],
+)  # fmt: skip
+def test_a_header_that_is_named_like_a_secret_is_masked_and_no_other(header: str, hidden: bool) -> None:
+    assert (masked_headers({header: CANARY}, SECRETS)[header] == MASK) == hidden
