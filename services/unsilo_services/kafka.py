@@ -10,8 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any, TypeVar
-from weakref import WeakSet
+from typing import Any
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -37,6 +36,7 @@ from .settings import HubSettings, kafka_options
 __all__ = [
     "OFFSET_BEGINNING",
     "OFFSET_END",
+    "AdminClient",
     "Consumer",
     "KafkaError",
     "KafkaException",
@@ -65,8 +65,6 @@ _MOVING = frozenset({
 FENCING = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH})
 """What says that another producer has begun under the same transactional id."""
 Headers = Sequence[tuple[str, bytes | None]]
-AnyClient = Producer | Consumer | AdminClient
-ClientT = TypeVar("ClientT", bound=AnyClient)
 
 
 class KafkaUnavailable(UnsiloError):
@@ -114,18 +112,6 @@ The same holds for who coordinates a group.
 """
 
 
-class _Producer(Producer):
-    """One that can be kept track of."""
-
-
-class _Consumer(Consumer):
-    """One that can be kept track of."""
-
-
-class _Admin(AdminClient):
-    """One that can be kept track of."""
-
-
 class Kafka:
     """One cluster, as every process of the hub reaches it."""
 
@@ -133,7 +119,6 @@ class Kafka:
         self.options = dict(options)
         self.replication_factor = replication_factor
         self._groups: dict[str, Consumer] = {}  # to ask how far each has come
-        self._clients: WeakSet[AnyClient] = WeakSet()
 
     @classmethod
     def from_settings(cls, settings: HubSettings) -> "Kafka":
@@ -155,30 +140,11 @@ class Kafka:
 
     def another(self) -> AdminClient:
         """An AdminClient beside that one."""
-        return self._tracked(_Admin({**_COMMON, **self.options}))
-
-    @property
-    def clients(self) -> list["AnyClient"]:
-        """The clients that there are of those made here, some of them closed."""
-        return list(self._clients)
-
-    def reaches(self, client: "AnyClient", seconds: float) -> bool:
-        """Whether a broker answers a client within so many seconds; of one that is closed it is not denied."""
-        try:
-            client.list_topics(timeout=seconds)
-        except KafkaException:
-            return False
-        except RuntimeError:  # it is closed
-            return True
-        return True
-
-    def _tracked(self, client: ClientT) -> ClientT:
-        self._clients.add(client)
-        return client
+        return AdminClient({**_COMMON, **self.options})
 
     def producer(self, **options: Any) -> Producer:
         """An idempotent producer with acks=all. Options are librdkafka's, with underscores for dots."""
-        producer = _Producer(
+        producer = Producer(
             {
                 "partitioner": "murmur2_random",
                 "acks": "all",
@@ -191,11 +157,11 @@ class Kafka:
         )
         with suppress(KafkaException):  # librdkafka asks for a producer's id now, or in half a second: so be connected
             producer.list_topics(timeout=_GREETING_SECONDS)
-        return self._tracked(producer)
+        return producer
 
     def consumer(self, group: str | None = None, **options: Any) -> Consumer:
         """A consumer of committed records that starts at the earliest and commits nothing by itself."""
-        consumer = _Consumer(
+        return Consumer(
             {
                 "group.id": group or "unsilo-reader",  # librdkafka wants a name even where no group is used
                 "auto.offset.reset": "earliest",
@@ -207,7 +173,6 @@ class Kafka:
                 **_dotted(options),
             }
         )
-        return self._tracked(consumer)
 
     def wait(self, seconds: float = REQUEST_SECONDS) -> None:
         """Returns when a broker answers; KafkaUnavailable after that many seconds."""

@@ -14,7 +14,7 @@ import threading
 from typing import Protocol
 
 from .errors import UnsiloError
-from .kafka import AnyClient, Kafka, KafkaException
+from .kafka import AdminClient, Kafka, KafkaException
 
 log = logging.getLogger(__name__)
 
@@ -40,11 +40,14 @@ class Member(Protocol):
 
 
 class StrandedWatch:
-    """Asks every client of a process whether it still reaches Kafka, from a thread of its own."""
+    """Looks after a process's AdminClient and its place in its group, from a thread of its own.
+
+    Its consumers and producers are not asked themselves: a call from another thread waits for those of their own.
+    """
 
     def __init__(self, kafka: Kafka) -> None:
         self._kafka = kafka
-        self._failed: dict[int, int] = {}
+        self._failed = 0
         self._member: Member | None = None
         self._outside = 0
         self._stop = threading.Event()
@@ -79,23 +82,9 @@ class StrandedWatch:
         return self._outside >= _LOOKS_OUTSIDE
 
     def _lost_brokers(self) -> bool:
-        for client in self._kafka.clients:
-            if not self._answers(client):
-                alone = self._answers(self._kafka.another())
-                self._failed = {id(client): self._failed.get(id(client), 0) + 1} if alone else {}
-                return self._failed.get(id(client), 0) >= _LOOKS
-        self._failed.clear()
-        return False
-
-    def _answers(self, client: AnyClient) -> bool:
-        """Asked in a thread that may be left behind: in this state librdkafka can block for ever, time-out or not."""
-        found: list[bool] = []
-        asking = threading.Thread(
-            target=lambda: found.append(self._kafka.reaches(client, _ANSWER_SECONDS)), name="reaches", daemon=True
-        )
-        asking.start()
-        asking.join(_ANSWER_SECONDS + 1)
-        return found == [True]
+        failed = not _answered(self._kafka.admin) and _answered(self._kafka.another())
+        self._failed = self._failed + 1 if failed else 0
+        return self._failed >= _LOOKS
 
     def _run(self) -> None:
         while not self._stop.wait(LOOK_SECONDS):
@@ -111,3 +100,11 @@ class StrandedWatch:
                     log.error("it does not end by itself and is ended")
                     os._exit(1)
                 return
+
+
+def _answered(client: AdminClient) -> bool:
+    try:
+        client.list_topics(timeout=_ANSWER_SECONDS)
+    except KafkaException:
+        return False
+    return True

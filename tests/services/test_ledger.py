@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import REGISTRY
 from unsilo_schemas.topics import Topics
 from unsilo_services.kafka import Kafka
-from unsilo_services.loop import Outbox
+from unsilo_services.loop import Outbox, Partition
 from unsilo_services.normalizer.ledger import CacheUnusable, Ledger
 
 from tests.services.running import eventually
@@ -29,6 +29,19 @@ def test_what_another_worker_published_is_known_when_a_partition_comes_back(
     desk.publish(second, range(10, 15))
     first.restore([desk.partition])
     assert first.known(desk.ids(range(20))) == set(desk.ids(range(15)))
+
+
+def test_a_partition_that_lags_behind_another_on_the_same_ledger_is_read_whole(
+    kafka_bootstrap: str, topic_prefix: str, tmp_path: Path
+) -> None:
+    desk = Ledgers(kafka_bootstrap, topic_prefix, tmp_path)
+    first, second = desk.ledger("first"), desk.ledger("second")
+    beside = desk.beside(first)
+    desk.publish(second, range(5), partition=beside)
+    desk.publish(second, range(5, 10))
+    first.restore([desk.partition])
+    first.restore([desk.partition, beside])
+    assert first.known(desk.ids(range(10))) == set(desk.ids(range(10)))
 
 
 def test_what_is_known_already_is_not_read_again(kafka_bootstrap: str, topic_prefix: str, tmp_path: Path) -> None:
@@ -107,12 +120,19 @@ class Ledgers:
     def ids(self, numbers: Iterable[int]) -> list[bytes]:
         return [number.to_bytes(16, "big") for number in numbers]
 
-    def publish(self, ledger: Ledger, numbers: Iterable[int], commits: bool = True) -> None:
+    def beside(self, ledger: Ledger) -> Partition:
+        """Another raw partition whose ids lie on the same partition of the ledger."""
+        numbered = ((self.partition[0], number) for number in range(1, 1000))
+        return next(other for other in numbered if ledger._partition_of(other) == ledger._partition_of(self.partition))
+
+    def publish(
+        self, ledger: Ledger, numbers: Iterable[int], commits: bool = True, partition: Partition | None = None
+    ) -> None:
         """As one transaction of its worker."""
         producer = self.kafka.producer(transactional_id=f"{self.prefix}.{id(ledger)}")
         producer.init_transactions(10)
         producer.begin_transaction()
-        ledger.record(self.partition, self.ids(numbers), Outbox(producer, {}))
+        ledger.record(partition or self.partition, self.ids(numbers), Outbox(producer, {}))
         if commits:
             producer.commit_transaction(10)
             ledger.committed()

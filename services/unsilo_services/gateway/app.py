@@ -162,11 +162,11 @@ async def _probe(kafka: Kafka, state: _State, reception: Reception, follower: Co
         if follower.failure is not None:
             signal.raise_signal(signal.SIGTERM)  # drains and ends: whoever started us starts us again
             return
-        if reception.store.broken:
-            log.error("librdkafka gave the producer up: another takes its place")
-            reception.store = await asyncio.to_thread(Store, kafka)
         try:
             await asyncio.to_thread(kafka.wait, _PROBE_SECONDS)
+            if reception.store.broken:
+                log.error("the producer is given up, or has lost Kafka: another takes its place")
+                reception.store = await asyncio.to_thread(Store, kafka)
             if not state.reachable:
                 log.info("Kafka answers at %s", kafka.bootstrap)
             state.reachable = True

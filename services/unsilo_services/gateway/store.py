@@ -53,6 +53,7 @@ class Store:
             if stored.done():
                 return
             if error is not None:
+                self._timed_out(error)
                 stored.set_exception(NotStored(error.str()))
             elif missing == 0:
                 stored.set_result(None)
@@ -89,6 +90,10 @@ class Store:
         if not self._ticking:
             self._ticking = True
             asyncio.get_running_loop().call_later(_TICK_SECONDS, self._tick)
+
+    def _timed_out(self, error: KafkaError) -> None:
+        """A record that could not be sent in all that time: the producer may have lost Kafka for good (stranded.py)."""
+        self.broken = self.broken or error.code() == KafkaError._MSG_TIMED_OUT
 
     def _landed(self, error: KafkaError | None, message: Message) -> None:
         self._in_flight -= 1
