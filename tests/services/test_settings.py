@@ -1,0 +1,38 @@
+"""What a process is told by its environment."""
+
+from pathlib import Path
+
+import pytest
+from unsilo_services.settings import HubSettings, kafka_options, note_addresses
+
+
+def test_options_of_any_cluster_are_passed_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {
+        "BOOTSTRAP": "kafka.example.org:9096",
+        "SECURITY_PROTOCOL": "SASL_SSL",
+        "SASL_MECHANISM": "SCRAM-SHA-512",
+        "SASL_USERNAME": "hub",
+        "SASL_PASSWORD": "secret",
+        "SSL_CA_LOCATION": "/etc/ssl/kafka.pem",
+    }
+    for name, value in told.items():
+        monkeypatch.setenv(f"UNSILO_KAFKA_{name}", value)
+    assert kafka_options(HubSettings()) == {
+        "bootstrap.servers": "kafka.example.org:9096",
+        "security.protocol": "SASL_SSL",
+        "sasl.mechanism": "SCRAM-SHA-512",
+        "sasl.username": "hub",
+        "sasl.password": "secret",
+        "ssl.ca.location": "/etc/ssl/kafka.pem",
+    }
+
+
+def test_a_cluster_that_is_named_counts_before_the_hub_that_runs_here(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    settings = HubSettings(data=tmp_path)
+    note_addresses(settings, {"bootstrap": "127.0.0.1:4711"})
+    monkeypatch.delenv("UNSILO_KAFKA_BOOTSTRAP", raising=False)
+    assert kafka_options(settings)["bootstrap.servers"] == "127.0.0.1:4711"
+    monkeypatch.setenv("UNSILO_KAFKA_BOOTSTRAP", "elsewhere:9092")
+    assert kafka_options(settings)["bootstrap.servers"] == "elsewhere:9092"
