@@ -14,6 +14,7 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
 RECORDS = [RawRecord("raw", b"key", b"value", []) for _ in range(3)]
 FATAL = KafkaException(KafkaError(KafkaError._FATAL))
 REFUSED = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)
+TIMED_OUT = KafkaError(KafkaError._MSG_TIMED_OUT)
 
 
 class Producer:
@@ -104,3 +105,22 @@ def test_a_producer_that_is_full_is_not_broken(full: Exception) -> None:
             await store.store(RECORDS, NOW)
 
     assert not with_store(act).broken
+
+
+def test_it_is_broken_once_a_record_could_not_be_sent_in_all_that_time_though_nobody_waits_any_more() -> None:
+    async def act(store: Store, producer: Producer) -> None:
+        store.store(RECORDS[:1], NOW).cancel()  # its sender was answered 503 long before
+        assert not store.broken
+        producer.reports[0](TIMED_OUT, None)
+        assert store.broken
+
+    with_store(act)
+
+
+def test_it_is_broken_once_a_note_could_not_be_sent_in_all_that_time() -> None:
+    async def act(store: Store, producer: Producer) -> None:
+        store.note("audit", None, b"value", [])
+        producer.reports[0](TIMED_OUT, None)
+        assert store.broken
+
+    with_store(act)

@@ -21,8 +21,9 @@ class Store:
     """A producer whose acknowledgements arrive in the event loop. Used from the loop's thread only.
 
     The loop polls librdkafka every millisecond while something is in flight, which costs less than a thread that wakes
-    it once for each acknowledgement. `broken` says that librdkafka gave the producer up: nothing gets through it any
-    more, whoever still waits for it is answered 503 in time, and another Store has to take its place.
+    it once for each acknowledgement. `broken` says that librdkafka gave the producer up, or that a record timed out in
+    it, as all do where it has lost Kafka for good (stranded.py): whoever still waits for it is answered 503 in time, and
+    another Store has to take its place.
     """
 
     def __init__(self, kafka: Kafka) -> None:
@@ -48,12 +49,11 @@ class Store:
 
         def delivered(error: KafkaError | None, message: Message) -> None:
             nonlocal missing
-            self._in_flight -= 1
+            self._landed(error, message)
             missing -= 1
             if stored.done():
                 return
             if error is not None:
-                self._timed_out(error)
                 stored.set_exception(NotStored(error.str()))
             elif missing == 0:
                 stored.set_result(None)
@@ -91,12 +91,11 @@ class Store:
             self._ticking = True
             asyncio.get_running_loop().call_later(_TICK_SECONDS, self._tick)
 
-    def _timed_out(self, error: KafkaError) -> None:
-        """A record that could not be sent in all that time: the producer may have lost Kafka for good (stranded.py)."""
-        self.broken = self.broken or error.code() == KafkaError._MSG_TIMED_OUT
-
     def _landed(self, error: KafkaError | None, message: Message) -> None:
+        """A record is through, or never will be: one that timed out shows that the producer may have lost Kafka."""
         self._in_flight -= 1
+        if error is not None and error.code() == KafkaError._MSG_TIMED_OUT:
+            self.broken = True
 
     def _tick(self) -> None:
         try:
