@@ -44,6 +44,10 @@ class UntrustedWebhook(Exception):
         self.skew_seconds = skew_seconds
 
 
+MOST_PARTS = 10_000
+"""So many records one request may become: they are made in one go, in 0.2 s. The gateway keeps any more as one."""
+
+
 class UnusableSecret(Exception):
     """Nothing can be signed with what the settings hold. The message says why, and nothing of the secret itself."""
 

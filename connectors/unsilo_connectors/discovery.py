@@ -34,7 +34,7 @@ def load(name: str) -> Connector[Any, Any]:
     return found
 
 
-def place_of(error: BaseException, name: str) -> str:
+def line_of(error: BaseException, name: str) -> str:
     """The file and line in a connector's folder that an error came through last; empty where it came through none."""
     steps = [step for step in traceback.extract_tb(error.__traceback__) if Path(step.filename).parent.name == name]
     return f"{Path(steps[-1].filename).name}:{steps[-1].lineno}" if steps else ""
@@ -42,7 +42,7 @@ def place_of(error: BaseException, name: str) -> str:
 
 def in_a_line(error: BaseException, name: str) -> str:
     """An error of a connector's author, with its place and its message."""
-    return ": ".join(filter(None, (place_of(error, name), type(error).__name__, str(error))))
+    return ": ".join(filter(None, (line_of(error, name), type(error).__name__, str(error))))
 
 
 @cache

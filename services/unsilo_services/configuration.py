@@ -207,17 +207,14 @@ def from_environment(reference: Mapping[str, str]) -> Resolved:
             raise SecretUnavailable(f"{where} cannot be read: {error.strerror}", repr(error)) from error
         except UnicodeDecodeError as error:
             raise SecretUnavailable(f"{where} is not UTF-8", where) from error
-    if not text.isprintable() and _undecoded(text):
-        raise SecretUnavailable(f"{where} is not UTF-8", where)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:  # bytes of the environment that are none of it
+        raise SecretUnavailable(f"{where} is not UTF-8", where) from error
     if not text:
         raise SecretUnavailable(f"{where} is not set or empty", where)
     keep_out_of_logs(text)
     return Resolved(text)
-
-
-def _undecoded(text: str) -> bool:
-    """Whether a text holds bytes of the environment that are none of UTF-8."""
-    return any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def is_reference(value: Any) -> bool:

@@ -59,7 +59,10 @@ def letter_headers(message: Message, letter: DeadLetter, consumer: str, at: date
 
     But that it failed before, and when it first did, are counted on.
     """
-    before = {name: (value or b"").decode("ascii", "replace") for name, value in headers_of(message)}
+    headers = headers_of(message)
+    before = {
+        name: (value or b"").decode("ascii", "replace") for name, value in headers if name in (ATTEMPTS, FIRST_AT)
+    }
     tried = before.get(ATTEMPTS, "")
     facts = {
         "dl_topic": str(message.topic()),
@@ -73,7 +76,7 @@ def letter_headers(message: Message, letter: DeadLetter, consumer: str, at: date
         FIRST_AT: before.get(FIRST_AT) or timestamp(at),
         "dl_last_at": timestamp(at),
     }
-    return [*original_headers(headers_of(message)), *((name, text.encode()) for name, text in facts.items())]
+    return [*original_headers(headers), *((name, text.encode()) for name, text in facts.items())]
 
 
 def original_headers(headers: Headers) -> Sequence[tuple[str, bytes | None]]:

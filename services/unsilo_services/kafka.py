@@ -36,7 +36,6 @@ from .settings import HubSettings, kafka_options
 __all__ = [
     "OFFSET_BEGINNING",
     "OFFSET_END",
-    "AdminClient",
     "Consumer",
     "KafkaError",
     "KafkaException",
@@ -136,10 +135,6 @@ class Kafka:
     @cached_property
     def admin(self) -> AdminClient:
         """Kept as long as this object: the answers of a client that is gone never come."""
-        return self.another()
-
-    def another(self) -> AdminClient:
-        """An AdminClient beside that one."""
         return AdminClient({**_COMMON, **self.options})
 
     def producer(self, **options: Any) -> Producer:

@@ -14,7 +14,7 @@ import threading
 from typing import Protocol
 
 from .errors import UnsiloError
-from .kafka import AdminClient, Kafka, KafkaException
+from .kafka import Kafka, KafkaException, KafkaUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class StrandedWatch:
         return self._outside >= _LOOKS_OUTSIDE
 
     def _lost_brokers(self) -> bool:
-        failed = not _answered(self._kafka.admin) and _answered(self._kafka.another())
+        failed = not _answers(self._kafka) and _answers(Kafka(self._kafka.options))  # a client of its own
         self._failed = self._failed + 1 if failed else 0
         return self._failed >= _LOOKS
 
@@ -102,9 +102,9 @@ class StrandedWatch:
                 return
 
 
-def _answered(client: AdminClient) -> bool:
+def _answers(kafka: Kafka) -> bool:
     try:
-        client.list_topics(timeout=_ANSWER_SECONDS)
-    except KafkaException:
+        kafka.wait(_ANSWER_SECONDS)
+    except KafkaUnavailable:
         return False
     return True

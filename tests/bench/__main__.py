@@ -36,19 +36,17 @@ def main() -> int:
     parser.add_argument("--only", choices=list(FLOORS), help="one of the three")
     parser.add_argument("--json", type=Path, default=Path(".unsilo/bench.json"), help="where the figures go")
     options = parser.parse_args()
-    measures: dict[str, Callable[[Hub], dict[str, Any]]] = {
-        "normalizer": lambda hub: normalizer.measure(hub, options.events),
-        "gateway": lambda hub: gateway.measure(hub, options.requests),
-        "latency": lambda hub: latency.measure(hub, options.seconds),
+    measures = {
+        "normalizer": (normalizer, options.events),
+        "gateway": (gateway, options.requests),
+        "latency": (latency, options.seconds),
     }
-    modules = {"normalizer": normalizer, "gateway": gateway, "latency": latency}
     found = {}
-    for name, measure in measures.items():
+    for name, (module, count) in measures.items():
         if options.only in (None, name):
             sys.stderr.write(f"measuring {name} …\n")
             with Hub() as hub:
-                found[name] = measure(hub)
-            found[name]["method"] = _method(modules[name])
+                found[name] = {**module.measure(hub, count), "method": _method(module)}
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps({"python": platform.python_version(), **found}, indent=2) + "\n")
     return _table(found, options.json)

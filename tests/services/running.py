@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+from unsilo_connectors.contract import Secrets
 from unsilo_connectors.discovery import connectors
 from unsilo_connectors.samples import Sample, samples, with_sample_secrets
 from unsilo_schemas.topics import EVENT_PARTITIONS, Topics
@@ -94,6 +95,14 @@ def signed(
     settings = {**SETTINGS[connector], names.get(connector, "signing_secret"): {"sample": text}}
     proofs = found.sign(body, found.settings.model_validate(with_sample_secrets(settings)), at or datetime.now(UTC))
     return {"content-type": "application/json", **(more or {}), **proofs}
+
+
+def planted(recorded: Sample, secrets: Secrets, canary: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """The body and headers of a recorded request, with a canary wherever its vendor, or anybody, may send a secret."""
+    body = json.loads(recorded.body) | dict.fromkeys(secrets.fields, canary)
+    anybodys = ("authorization", "cookie", "proxy-authorization", "x-api-key")
+    vendors = {name: value for name, value in recorded.headers.items() if name not in ("content-length", "host")}
+    return body, {**vendors, **dict.fromkeys((*secrets.headers, *anybodys), canary)}
 
 
 @dataclass

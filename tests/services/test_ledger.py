@@ -18,88 +18,6 @@ from tests.services.running import eventually
 pytestmark = pytest.mark.kafka
 
 
-def test_what_another_worker_published_is_known_when_a_partition_comes_back(
-    kafka_bootstrap: str, topic_prefix: str, tmp_path: Path
-) -> None:
-    desk = Ledgers(kafka_bootstrap, topic_prefix, tmp_path)
-    first, second = desk.ledger("first"), desk.ledger("second")
-    desk.publish(first, range(5))
-    second.restore([desk.partition])
-    desk.publish(second, range(5, 10))
-    desk.publish(second, range(10, 15))
-    first.restore([desk.partition])
-    assert first.known(desk.ids(range(20))) == set(desk.ids(range(15)))
-
-
-def test_a_partition_that_lags_behind_another_on_the_same_ledger_is_read_whole(
-    kafka_bootstrap: str, topic_prefix: str, tmp_path: Path
-) -> None:
-    desk = Ledgers(kafka_bootstrap, topic_prefix, tmp_path)
-    first, second = desk.ledger("first"), desk.ledger("second")
-    beside = desk.beside(first)
-    desk.publish(second, range(5), partition=beside)
-    desk.publish(second, range(5, 10))
-    first.restore([desk.partition])
-    first.restore([desk.partition, beside])
-    assert first.known(desk.ids(range(10))) == set(desk.ids(range(10)))
-
-
-def test_what_is_known_already_is_not_read_again(kafka_bootstrap: str, topic_prefix: str, tmp_path: Path) -> None:
-    desk = Ledgers(kafka_bootstrap, topic_prefix, tmp_path)
-    first = desk.ledger("first")
-    desk.publish(first, range(5))
-    before = restored()
-    first.restore([desk.partition])
-    assert restored() == before
-
-
-def test_a_ledger_that_was_made_anew_is_read_from_its_beginning(
-    kafka_bootstrap: str, topic_prefix: str, tmp_path: Path
-) -> None:
-    desk = Ledgers(kafka_bootstrap, topic_prefix, tmp_path)
-    first, second = desk.ledger("first"), desk.ledger("second")
-    desk.publish_and_make_anew(first)
-    desk.publish(second, [100])
-    first.restore([desk.partition])
-    assert first.known(desk.ids([100])) == set(desk.ids([100]))
-
-
-def test_a_ledger_that_was_made_anew_and_grew_past_what_was_read_is_read_from_its_beginning(
-    kafka_bootstrap: str, topic_prefix: str, tmp_path: Path
-) -> None:
-    desk = Ledgers(kafka_bootstrap, topic_prefix, tmp_path)
-    first, second = desk.ledger("first"), desk.ledger("second")
-    desk.publish_and_make_anew(first)
-    first.restore([desk.partition])
-    for number in range(100, 110):
-        desk.publish(second, [number])
-    first.restore([desk.partition])
-    assert first.known(desk.ids(range(100, 110))) == set(desk.ids(range(100, 110)))
-
-
-def test_what_was_not_committed_is_not_remembered(kafka_bootstrap: str, topic_prefix: str, tmp_path: Path) -> None:
-    desk = Ledgers(kafka_bootstrap, topic_prefix, tmp_path)
-    first = desk.ledger("first")
-    desk.publish(first, range(3), commits=False)
-    desk.publish(first, range(3, 5))
-    assert first.known(desk.ids(range(5))) == set(desk.ids(range(3, 5)))
-
-
-def test_a_cache_that_cannot_be_written_says_where_and_what_to_do(
-    kafka_bootstrap: str, topic_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    desk = Ledgers(kafka_bootstrap, topic_prefix, tmp_path)
-    first = desk.ledger("first")
-
-    def full(batch: Any) -> None:
-        raise Exception("IO error: No space left on device")  # the library has no kind of its own
-
-    monkeypatch.setattr(first, "_store", SimpleNamespace(write=full, close=lambda: full(None)))
-    with pytest.raises(CacheUnusable, match=f"{tmp_path}.*make room there, or have UNSILO_DATA"):
-        desk.publish(first, [1])
-    first.close()
-
-
 @dataclass
 class Ledgers:
     """Ledgers of several workers over one topic, with a raw partition that they have in turn."""
@@ -148,6 +66,78 @@ class Ledgers:
             done.result()
         eventually(lambda: self.topic.name not in self.kafka.admin.list_topics(timeout=5).topics, "it to be gone")
         self.kafka.create([self.topic])
+
+
+@pytest.fixture
+def desk(kafka_bootstrap: str, topic_prefix: str, tmp_path: Path) -> Ledgers:
+    return Ledgers(kafka_bootstrap, topic_prefix, tmp_path)
+
+
+def test_what_another_worker_published_is_known_when_a_partition_comes_back(desk: Ledgers) -> None:
+    first, second = desk.ledger("first"), desk.ledger("second")
+    desk.publish(first, range(5))
+    second.restore([desk.partition])
+    desk.publish(second, range(5, 10))
+    desk.publish(second, range(10, 15))
+    first.restore([desk.partition])
+    assert first.known(desk.ids(range(20))) == set(desk.ids(range(15)))
+
+
+def test_a_partition_that_lags_behind_another_on_the_same_ledger_is_read_whole(desk: Ledgers) -> None:
+    first, second = desk.ledger("first"), desk.ledger("second")
+    beside = desk.beside(first)
+    desk.publish(second, range(5), partition=beside)
+    desk.publish(second, range(5, 10))
+    first.restore([desk.partition])
+    first.restore([desk.partition, beside])
+    assert first.known(desk.ids(range(10))) == set(desk.ids(range(10)))
+
+
+def test_what_is_known_already_is_not_read_again(desk: Ledgers) -> None:
+    first = desk.ledger("first")
+    desk.publish(first, range(5))
+    before = restored()
+    first.restore([desk.partition])
+    assert restored() == before
+
+
+def test_a_ledger_that_was_made_anew_is_read_from_its_beginning(desk: Ledgers) -> None:
+    first, second = desk.ledger("first"), desk.ledger("second")
+    desk.publish_and_make_anew(first)
+    desk.publish(second, [100])
+    first.restore([desk.partition])
+    assert first.known(desk.ids([100])) == set(desk.ids([100]))
+
+
+def test_a_ledger_that_was_made_anew_and_grew_past_what_was_read_is_read_from_its_beginning(desk: Ledgers) -> None:
+    first, second = desk.ledger("first"), desk.ledger("second")
+    desk.publish_and_make_anew(first)
+    first.restore([desk.partition])
+    for number in range(100, 110):
+        desk.publish(second, [number])
+    first.restore([desk.partition])
+    assert first.known(desk.ids(range(100, 110))) == set(desk.ids(range(100, 110)))
+
+
+def test_what_was_not_committed_is_not_remembered(desk: Ledgers) -> None:
+    first = desk.ledger("first")
+    desk.publish(first, range(3), commits=False)
+    desk.publish(first, range(3, 5))
+    assert first.known(desk.ids(range(5))) == set(desk.ids(range(3, 5)))
+
+
+def test_a_cache_that_cannot_be_written_says_where_and_what_to_do(
+    desk: Ledgers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = desk.ledger("first")
+
+    def full(batch: Any) -> None:
+        raise Exception("IO error: No space left on device")  # the library has no kind of its own
+
+    monkeypatch.setattr(first, "_store", SimpleNamespace(write=full, close=lambda: full(None)))
+    with pytest.raises(CacheUnusable, match=f"{desk.folder}.*make room there, or have UNSILO_DATA"):
+        desk.publish(first, [1])
+    first.close()
 
 
 def restored() -> float:

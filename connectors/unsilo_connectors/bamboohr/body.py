@@ -9,13 +9,12 @@ from itertools import chain
 from typing import Any
 from urllib.parse import parse_qsl, quote_plus, unquote_plus
 
-from ..contract import MalformedWebhook
+from ..contract import MOST_PARTS, MalformedWebhook
 from ..masking import MASK
 from ..payloads import read_object, write_json
 from .places import BODY, kept, place_of
 
 _MOST_FIELDS = 20_000
-_MOST_PARTS = 10_000  # if it were more, the gateway would keep the request as it came
 
 
 def tree(body: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
@@ -70,7 +69,7 @@ def steps(name: str) -> list[str]:
 def _json_parts(body: bytes, wanted: frozenset[str]) -> Iterable[bytes]:
     public = kept(read_object(body), BODY, wanted)
     employees = public.get("employees")
-    if isinstance(employees, list) and 1 < len(employees) <= _MOST_PARTS:
+    if isinstance(employees, list) and 1 < len(employees) <= MOST_PARTS:
         return (write_json({**public, "employees": [employee]}) for employee in employees)
     return [write_json(public)]
 
@@ -91,6 +90,6 @@ def _form_parts(body: bytes, wanted: frozenset[str]) -> Iterable[bytes]:
     for employee, pairs in employees.items():
         if not pairs:  # nothing is told but that there was a change, as if no fields had been posted
             pairs.append(quote_plus(f"employees[{employee}][fields]").encode() + b"=")
-    if not 1 < len(employees) <= _MOST_PARTS:
+    if not 1 < len(employees) <= MOST_PARTS:
         return [b"&".join([*common, *chain.from_iterable(employees.values())])]
     return [b"&".join([*common, *pairs]) for pairs in employees.values()]

@@ -71,8 +71,9 @@ def apply(
         wanted = apply_read(hub.kafka, hub.settings, configuration, prune=prune, dry_run=dry_run)
     if as_json:
         show_json([{"key": change.key, "change": change.kind} for change in wanted])
-    for change in () if as_json else wanted:
-        console.print(f"{change.kind:8} {change.key}", markup=False)
+    else:
+        for change in wanted:
+            console.print(f"{change.kind:8} {change.key}", markup=False)
     ignored = [] if dry_run else await_followed(hub.kafka, hub.topics, configuration, _FOLLOW_SECONDS)
     for lack in ignored:
         tell(lack)

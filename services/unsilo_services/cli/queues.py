@@ -109,17 +109,10 @@ def services(hub: Hub) -> list[Service]:
     """Which services work. Those with a consumer group are asked of the broker, the gateway at its address."""
     address = gateway_address(hub)
     gateway = Service("gateway", 1 if is_ready(address) else 0, address)
-    idle = set()
-    if not hub.configuration.connections:
-        idle.add("normalizer")
-    if not hub.configuration.writable:
-        idle.add("delivery")
-    return [gateway, *(_consumer(hub, name, name in idle) for name in CONSUMERS)]
-
-
-def _consumer(hub: Hub, name: str, idle: bool) -> Service:
-    workers = len(hub.kafka.group(hub.topics.group(name)).members)
-    return Service(name, workers, idle=idle and not workers)
+    found = hub.configuration
+    idle = {"normalizer": not found.connections, "flows": False, "delivery": not found.writable}
+    workers = {name: len(hub.kafka.group(hub.topics.group(name)).members) for name in CONSUMERS}
+    return [gateway, *(Service(name, number, idle=idle[name] and not number) for name, number in workers.items())]
 
 
 def gateway_address(hub: Hub) -> str:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 log = logging.getLogger(__name__)
 
-_TOLD_AGAIN_SECONDS = 600.0  # so that a look at the last quarter of an hour finds it
+_TOLD_AGAIN_SECONDS = 600.0  # cli/audit_trail.py looks back so far, and a pause more
 
 
 class Delay(NamedTuple):

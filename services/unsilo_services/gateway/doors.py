@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from pydantic import ValidationError
-from unsilo_connectors.contract import Answer, Connection, Connector, MalformedWebhook, WebhookRequest
+from unsilo_connectors.contract import MOST_PARTS, Answer, Connection, Connector, MalformedWebhook, WebhookRequest
 from unsilo_connectors.masking import masked_body, masked_headers
 from unsilo_schemas.topics import Topics
 
@@ -22,9 +22,6 @@ from ..configuration import (
 from ..raw_records import raw_headers
 
 log = logging.getLogger(__name__)
-
-MOST_PARTS = 10_000
-"""So many records one request may become: they are made in one go, in 0.2 s."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,8 @@ class Store:
 
     The loop polls librdkafka every millisecond while something is in flight, which costs less than a thread that wakes
     it once for each acknowledgement. `broken` says that librdkafka gave the producer up, or that a record timed out in
-    it, as all do where it has lost Kafka for good (stranded.py): whoever still waits for it is answered 503 in time, and
-    another Store has to take its place.
+    it, as all do where it has lost Kafka for good (stranded.py): whoever still waits for it is answered 503 in time,
+    and another Store has to take its place.
     """
 
     def __init__(self, kafka: Kafka) -> None:

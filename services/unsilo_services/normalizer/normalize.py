@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 from unsilo_connectors.contract import Connection, Connector, Event, MalformedWebhook, Raw
-from unsilo_connectors.discovery import place_of
+from unsilo_connectors.discovery import line_of
 from unsilo_connectors.payloads import describe
 from unsilo_schemas.entity import EventType
 from unsilo_schemas.envelope import JSON, timestamp
@@ -84,8 +84,8 @@ class Mapping:
         except DeadLetter:
             raise
         except Exception as error:  # a fault of the connector must not stop everybody else's events
-            place = place_of(error, connector.name)
-            said = f"{type(error).__name__} at {place}" if place else where(error)
+            line = line_of(error, connector.name)
+            said = f"{type(error).__name__} at {line}" if line else where(error)
             raise DeadLetter("payload_malformed", f"{connector.name}: its mapping failed: {said}", "map") from None
 
     def _publish(self, event: Event, received_at: datetime, trace: Sequence[tuple[str, bytes]]) -> Published:
