@@ -30,6 +30,6 @@ EMPLOYEE = EntityType(
     "hr",
     "employee",
     Employee,
-    verbs=("created", "updated", "manager_changed", "deleted", "restored"),
+    verbs=("created", "updated", "manager_changed", "deleted"),
     classification="confidential",
 )

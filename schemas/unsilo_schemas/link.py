@@ -36,4 +36,4 @@ class Link(Entity):
     story: Story
 
 
-LINK = EntityType("link", "link", Link, verbs=("asserted", "retracted"), key="aggregate", regulation=None)
+LINK = EntityType("link", "link", Link, verbs=("asserted",), key="aggregate", regulation=None)

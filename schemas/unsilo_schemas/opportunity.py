@@ -29,6 +29,6 @@ OPPORTUNITY = EntityType(
     "crm",
     "opportunity",
     Opportunity,
-    verbs=("created", "updated", "stage_changed", "won", "lost", "reopened", "merged", "deleted"),
+    verbs=("created", "updated", "stage_changed", "won", "lost", "reopened", "deleted", "merged"),
     regulation=None,
 )

@@ -29,7 +29,6 @@ class Ticket(Entity):
     assignees: list[Actor] | None = None
     units: list[Reference] | None = None
     account: Reference | None = None
-    contact: Reference | None = None
     parent: Reference | None = None
     due_at: datetime | None = None
     channel: str | None = None
@@ -59,7 +58,7 @@ COMMENT = EntityType(
     "ticket",
     "comment",
     Comment,
-    verbs=("added", "edited", "deleted", "visibility_changed"),
+    verbs=("added", "edited", "visibility_changed"),
     key="ticket",
     aggregate="ticket",
 )

@@ -3,7 +3,8 @@
 import json
 import logging
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from pydantic import TypeAdapter
@@ -121,21 +122,31 @@ def load(kafka: Kafka, topic: Topic) -> dict[str, bytes]:
     return found
 
 
+class ConfigWriter:
+    """Writes changes in one transaction. Once it is made, no writer that was made before it writes any more.
+
+    What is read of the topic after that is therefore what the changes will meet. KafkaException where the cluster does
+    not answer, ApplyOvertaken where another writer was made meanwhile.
+    """
+
+    def __init__(self, kafka: Kafka, topic: Topic) -> None:
+        self._topic = topic
+        self._producer = kafka.producer(transactional_id=f"{topic.name}.apply", message_max_bytes=topic.max_bytes)
+        with _overtaken_by_another():
+            self._producer.init_transactions(10)
+
+    def publish(self, wanted: list[Change]) -> None:
+        """Writes changes, all or none."""
+        with _overtaken_by_another():
+            self._producer.begin_transaction()
+            for change in wanted:
+                self._producer.produce(self._topic.name, change.value, change.key.encode(), 0)
+            self._producer.commit_transaction(10)
+
+
 def publish(kafka: Kafka, topic: Topic, wanted: list[Change]) -> None:
-    """Writes changes, all or none; KafkaException where the cluster does not take them, ApplyOvertaken."""
-    producer = kafka.producer(transactional_id=f"{topic.name}.apply", message_max_bytes=topic.max_bytes)
-    try:
-        producer.init_transactions(10)
-        producer.begin_transaction()
-        for change in wanted:
-            producer.produce(topic.name, change.value, change.key.encode(), 0)
-        producer.commit_transaction(10)
-    except KafkaException as error:
-        if error.args[0].code() in FENCING:
-            raise ApplyOvertaken(
-                "another `unsilo apply` has begun meanwhile: nothing of this one was applied, run it again", repr(error)
-            ) from error
-        raise
+    """Writes changes that depend on nothing that is on the topic."""
+    ConfigWriter(kafka, topic).publish(wanted)
 
 
 class ConfigFollower:
@@ -204,6 +215,18 @@ class ConfigFollower:
             else:
                 log.warning("configuration: %s", error.str())
         consumer.close()
+
+
+@contextmanager
+def _overtaken_by_another() -> Iterator[None]:
+    try:
+        yield
+    except KafkaException as error:
+        if error.args[0].code() in FENCING:
+            raise ApplyOvertaken(
+                "another `unsilo apply` has begun meanwhile: nothing of this one was applied, run it again", repr(error)
+            ) from error
+        raise
 
 
 def _is_account(key: str) -> bool:

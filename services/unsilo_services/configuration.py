@@ -27,7 +27,7 @@ Resolver = Callable[[Mapping[str, str]], Resolved]
 PLACEHOLDER = Resolved("unresolved")
 _ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 _PLACE = {"env": re.compile(r"[^=\0]+"), "file": re.compile(r"[^\0]+")}
-_URL = re.compile(r"https?://[^\s?#]+")
+_URL = re.compile(r"https?://[^\s?#@/]+(/[^\s?#@]*)?")
 
 
 def _id(value: str) -> str:
@@ -56,7 +56,7 @@ class HubSection(_Section):
     @classmethod
     def _address(cls, value: str) -> str:
         if not _URL.fullmatch(value):
-            raise ValueError("must be a whole address without ? and #: such as https://hub.example.org")
+            raise ValueError("must be a whole address without credentials, ? and #: such as https://hub.example.org")
         return value.rstrip("/")
 
 
@@ -70,7 +70,7 @@ class ConnectionSection(_Section):
     rate_per_minute: int = Field(default=30_000, gt=0, description="verified deliveries that are taken in a minute")
     max_body_bytes: int | None = Field(default=None, gt=0, le=3 * 1024 * 1024, description="the connector's, if absent")
     partitions: int = Field(default=3, gt=0, le=100, description="of its raw topic; fixed once that exists")
-    own_accounts: tuple[str, ...] | None = Field(
+    own_accounts: tuple[Annotated[str, Field(pattern=r"^[^\s\x00-\x1f\x7f]+$")], ...] | None = Field(
         default=None, description="ids under which the hub acts there; asked of the vendor if absent"
     )
 

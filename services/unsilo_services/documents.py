@@ -1,5 +1,6 @@
 """YAML files as people write them, with the line of everything in them, so that a fault can be found again."""
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ _MOST_BYTES = 1024 * 1024  # reading YAML takes minutes and gigabytes for ten ti
 _MOST_PLACES = 100_000  # aliases can make a page of text into more than any memory holds
 _MOST_LEVELS = 50
 _QUOTED = re.compile(r"'[^']{3,}'|\"[^\"]{3,}\"")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _REMEDIES = (
     ("tab character", "a tab stands where spaces belong: indent with spaces"),
     ("\\t", "a tab stands where spaces belong: indent with spaces"),
@@ -63,20 +65,23 @@ class Document:
 
 def files(paths: Iterable[Path], faults: list[Fault]) -> Iterator[Path]:
     """The files that are named, and those in folders that are named, each once."""
-    seen: set[Path] = set()
+    seen: set[str] = set()
     for path in paths:
-        if path.is_dir():
-            found = sorted([*path.glob("*.yaml"), *path.glob("*.yml")])
-            if not found:
-                faults.append(Fault(path, 1, "", "has no .yaml file in it"))
-        elif path.exists():
-            found = [path]
-        else:
+        try:
+            found = sorted([*path.glob("*.yaml"), *path.glob("*.yml")]) if path.is_dir() else [path]
+            path.stat()
+        except FileNotFoundError:
             faults.append(Fault(path, 1, "", "does not exist"))
             continue
+        except OSError as error:
+            faults.append(Fault(path, 1, "", f"cannot be read: {error.strerror}"))
+            continue
+        if not found:
+            faults.append(Fault(path, 1, "", "has no .yaml file in it"))
         for file in found:
-            if file.resolve() not in seen:
-                seen.add(file.resolve())
+            real = os.path.realpath(file)  # Path.resolve raises where links lead in a circle
+            if real not in seen:
+                seen.add(real)
                 yield file
 
 
@@ -174,10 +179,12 @@ class _Walk:
             raise _Unreadable(line, f"is nested deeper than {_MOST_LEVELS} levels: write it flatter")
         if node.tag not in _PLAIN:
             raise _Unreadable(line, "has a tag, and none is taken here: write the value plainly")
+        if isinstance(node, yaml.ScalarNode) and _SURROGATE.search(node.value):
+            raise _Unreadable(line, "holds half a character, which no text can: write the whole one")
         if isinstance(node, yaml.MappingNode):
             seen: set[str] = set()
             for key, value in node.value:
-                if not isinstance(key, yaml.ScalarNode):
+                if not isinstance(key, yaml.ScalarNode) or _SURROGATE.search(key.value):
                     raise _Unreadable(key.start_mark.line + 1, "is not YAML for us: a key must be a plain word")
                 name = str(key.value)
                 yield (*path, name), key.start_mark.line + 1, name in seen

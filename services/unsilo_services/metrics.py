@@ -101,7 +101,7 @@ VALUES: Mapping[MetricWrapperBase, Mapping[str, Mapping[str, str]]] = {
         "reason": {
             "payload_malformed": "is not what the vendor documents, or not what the hub writes",
             "size_exceeded": "the event would be larger than its topic takes",
-            "source_unmapped": "its connector declares no such event type, or its connection is configured no more",
+            "source_unmapped": "its connector has no such event type, or its connection is gone or has another one",
             "schema_violation": "the event would break its schema",
             "rule_violation": "a flow's text or condition failed, or the write is not allowed",
             "budget_exhausted": "too many writes on one object within a minute: a loop was broken",

@@ -8,13 +8,14 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from unsilo_connectors.contract import Connection, Raw
 
 from .kafka import Headers, Message
 
 HTTP = "http_"
+CONNECTOR = "hub_connector"
 DELIVERY = "hub_delivery"
 TRACE = ("traceparent", "tracestate")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]*)?")
@@ -30,7 +31,7 @@ def raw_headers(
     vendor: Mapping[str, str], connector: str, delivery_key: str | None, kind: str = "webhook"
 ) -> list[tuple[str, bytes]]:
     """The headers of a raw record. The vendor's must be masked already."""
-    headers = [("hub_kind", kind.encode()), ("hub_connector", connector.encode())]
+    headers = [("hub_kind", kind.encode()), (CONNECTOR, connector.encode())]
     if delivery_key is not None:
         headers.append((DELIVERY, delivery_key.encode()))
     if _TRACEPARENT.fullmatch(vendor.get("traceparent", "")):  # W3C Trace Context: any other is passed over
@@ -43,18 +44,32 @@ def raw_headers(
     return headers
 
 
-def delivery_and_trace(headers: Headers) -> tuple[bytes | None, list[tuple[str, bytes]]]:
-    """The vendor's number of the delivery, if it has one, and its trace context as an event carries it."""
+class Facts(NamedTuple):
+    """What the hub wrote on a raw record, but for the vendor's own headers."""
+
+    connector: bytes | None
+    """By which it was taken in."""
+    delivery: bytes | None
+    """The vendor's number of the delivery, if it has one."""
+    trace: list[tuple[str, bytes]]
+    """The vendor's trace context, as an event carries it."""
+
+
+def facts_of(headers: Headers) -> Facts:
+    """The hub's facts of a raw record."""
+    connector: bytes | None = None
     delivery: bytes | None = None
     trace: list[tuple[str, bytes]] = []
     for name, value in headers:
         if name.startswith(HTTP):  # the hub's own come first
             break
-        if name == DELIVERY:
+        if name == CONNECTOR:
+            connector = value
+        elif name == DELIVERY:
             delivery = value
         elif name in TRACE and value is not None:
             trace.append(("ce_" + name, value))
-    return delivery, trace
+    return Facts(connector, delivery, trace)
 
 
 def read_raw(connection: Connection[Any], message: Message, headers: Headers) -> Raw[Any]:

@@ -15,6 +15,7 @@ from unsilo_connectors.masking import MASK, masked_headers
 from unsilo_connectors.samples import Sample, rendered, samples, stored, translated
 from unsilo_schemas.catalogue import EVENT_TYPES
 from unsilo_schemas.entity import vocabulary
+from unsilo_schemas.link import LINK
 from unsilo_schemas.writer import SchemaViolation, writer
 
 ALL = sorted(connectors())
@@ -164,6 +165,18 @@ def test_shows_by_sample_what_each_mapping_says(connector: Connector[Any, Any]) 
 def test_says_only_what_the_schemas_know(connector: Connector[Any, Any]) -> None:
     said = {event["type"] for sample in samples(connector) for events in sample.events for event in events}
     assert said <= set(EVENT_TYPES)
+
+
+def test_no_event_type_waits_for_somebody_to_tell_it() -> None:
+    by_the_hub = {event.name for event in LINK.events.values()}
+    told = {
+        event["type"]
+        for each in connectors().values()
+        for found in samples(each)
+        for events in found.events
+        for event in events
+    }
+    assert EVENT_TYPES.keys() - told == by_the_hub
 
 
 @EACH

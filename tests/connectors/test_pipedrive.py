@@ -194,6 +194,7 @@ def test_a_deletion_changes_when_it_was_and_where_the_object_went() -> None:
     assert event("deal_deleted").changed == ["/deleted_at"]
     assert event("deal_deleted").previous is None
     assert event("deal_merged_into_another").changed == ["/deleted_at", "/merged_into"]
+    assert event("deal_merged_into_another").type.verb == "merged"
     assert event("user_deleted").changed == ["/deleted_at"]
 
 

@@ -18,11 +18,12 @@ from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 from jsonschema import Draft202012Validator
 from unsilo_connectors.discovery import connectors
 from unsilo_schemas.catalogue import EVENT_TYPES
+from unsilo_schemas.topics import Topic
 from unsilo_services.broker.local import free_ports
 from unsilo_services.cli.output import wrapped
-from unsilo_services.config_topic import from_entries, load, publish_accounts
+from unsilo_services.config_topic import Change, from_entries, load, publish, publish_accounts
 from unsilo_services.health import is_ready
-from unsilo_services.kafka import TopicPartition
+from unsilo_services.kafka import Kafka, TopicPartition
 from unsilo_services.local_hub import LocalHub
 from unsilo_services.settings import HubSettings, note_addresses, running
 from unsilo_services.supervisor import Supervisor
@@ -303,6 +304,22 @@ def test_apply_of_two_people_at_once_ends_in_one_of_both(hub: Hub, file: Path) -
 
 
 @pytest.mark.kafka
+def test_apply_writes_nothing_that_it_has_not_held_against_what_another_one_wrote(
+    hub: Hub, unsilo: Unsilo, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def loaded_and_overtaken(kafka: Kafka, topic: Topic) -> dict[str, bytes]:
+        found = load(kafka, topic)
+        publish(kafka, topic, [Change("flow/back", "added", b"{}")])
+        return found
+
+    monkeypatch.setattr("unsilo_services.cli.config.load", loaded_and_overtaken)
+    ran = unsilo(hub, "apply")
+    assert ran.code == 1
+    assert "another `unsilo apply` has begun" in ran.err
+    assert entries_of(hub) == {"flow/back": b"{}"}
+
+
+@pytest.mark.kafka
 def test_a_topic_that_is_not_as_it_should_be_is_named(hub: Hub, unsilo: Unsilo, file: Path) -> None:
     hub.kafka.create([hub.topics.raw("helpdesk", 1)])
     ran = unsilo(hub, "apply")
@@ -426,6 +443,10 @@ def test_send_says_what_stands_in_its_way(hub: Hub, unsilo: Unsilo, file: Path) 
     assert nothing.code == 1
     assert "neither a file nor" in nothing.err
     assert "near it are ticket_created" in unsilo(hub, "send", "helpdesk", "ticket_creatd").err
+    for nowhere in ("http://[::1", "localhost:8080", "ftp://hub.example.org"):
+        ran = unsilo(hub, "send", "helpdesk", "ticket_created", "--gateway", nowhere)
+        assert (ran.code, ran.out) == (1, "")
+        assert f"{nowhere} is no address of a gateway" in ran.err
     refused = hub.start_gateway(SECRET="another")
     ran = unsilo(hub, "send", "helpdesk", "ticket_created", "--gateway", refused.url)
     assert ran.code == 1
@@ -464,6 +485,21 @@ def beside_nothing(folder: Path, *words: str, **more: str) -> subprocess.Complet
     environment = {name: value for name, value in os.environ.items() if not name.startswith("UNSILO_")} | more
     command = [sys.executable, "-m", "unsilo_services.cli.app", *words]
     return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=60)
+
+
+def test_says_that_what_was_typed_is_no_text(tmp_path: Path) -> None:
+    ran = beside_nothing(tmp_path, "trace", "desk:\udcff", "--json")
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr == "'desk:\\udcff' is not UTF-8: correct it\n"
+
+
+def test_says_that_there_is_no_room_for_what_it_says(tmp_path: Path) -> None:
+    for words in (["connectors", "list"], ["connectors", "list", "--json"]):
+        command = [sys.executable, "-m", "unsilo_services.cli.app", *words]
+        with Path("/dev/full").open("w") as full:
+            ran = subprocess.run(command, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+        assert ran.returncode == 1
+        assert ran.stderr == "the output cannot be written, as its disk is full: make room and run it again\n"
 
 
 def test_says_where_no_hub_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unsilo: Unsilo) -> None:
@@ -549,6 +585,26 @@ def test_a_restart_is_announced_for_when_it_is(tmp_path: Path) -> None:
     eventually(announced, "its end to be seen")
     assert "starts again in 0.5 s" in said[0]
     supervisor.stop()
+
+
+@pytest.mark.kafka
+def test_a_service_is_run_by_as_many_workers_as_are_asked_for(hub: Hub) -> None:
+    hub.connect(section("helpdesk", "zendesk"))
+    group = hub.topics.group("normalizer")
+    command = [sys.executable, "-m", "unsilo_services.cli.app", "run", "normalizer", "--workers", "2"]
+    with subprocess.Popen(command, env=hub.environment, cwd=hub.folder, stderr=subprocess.PIPE, text=True) as process:
+        eventually(lambda: len(hub.kafka.group(group).clients) == 2, "both workers")
+        process.terminate()
+        assert process.wait(60) == 0
+        assert process.stderr
+        assert process.stderr.readline().startswith("2 workers of normalizer run; their logs: ")
+    eventually(lambda: not hub.kafka.group(group).clients, "the group to be left")
+
+
+def test_what_cannot_be_shared_has_one_worker(unsilo: Unsilo) -> None:
+    ran = unsilo(None, "run", "gateway", "--workers", "2")
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.startswith("gateway has one worker: several processes of normalizer")
 
 
 @pytest.mark.kafka

@@ -100,6 +100,18 @@ WRONG = {
     "an empty text for a list": ("hub:\nconnections: ''", 2, "connections", "must be a list"),
     "false for a list": ("flows: false", 1, "flows", "must be a list"),
     "a hub that is no mapping": ("hub: [1]", 1, "hub", "dictionary"),
+    "a password in the address": (
+        "hub:\n  public_url: https://user:pass@hub.example.org",
+        2,
+        "hub.public_url",
+        "without credentials",
+    ),
+    "an account that is none": (
+        "connections:\n- {id: a, connector: slack, settings: {signing_secret: {env: B}}, own_accounts: ['U1', 'U 2']}",
+        2,
+        "connections.0.own_accounts.1",
+        "match",
+    ),
     "an unknown field": ("hub: {port: 80}", 1, "hub.port", "there are public_url"),
     "an address that is none": (
         "hub:\n  public_url: hub.example.org",
@@ -270,6 +282,8 @@ BROKEN: dict[str, tuple[str | bytes, int, str]] = {
     "two documents": ("hub:\n---\nhub:", 2, "another document"),
     "Latin-1": ("hub:\n  # für alle\n".encode("latin-1"), 2, "save it as UTF-8"),
     "UTF-16": ("hub: {}".encode("utf-16"), 1, "UTF-8"),
+    "half a character": ('hub:\n  public_url: "http://a/\\ud800"', 2, "half a character"),
+    "half a character in a name": ('hub:\n  "\\udfff": 1', 2, "a plain word"),
     "a null byte": (b"hub:\n  public_url: http://a\x00", 2, "U+0000"),
     "a Python object": ("hub:\n  public_url: !!python/object/apply:os.system [ls]", 2, "has a tag"),
     "a number that is none": ("hub:\n  public_url: !!int abc", 1, "cannot be read"),
@@ -462,11 +476,19 @@ def test_says_which_path_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "odd").mkdir()
     (tmp_path / "odd" / "folder.yaml").mkdir()
-    faults = refused(tmp_path / "missing.yaml", tmp_path / "empty", tmp_path / "odd")
+    (tmp_path / "odd" / "itself.yaml").symlink_to(tmp_path / "odd" / "itself.yaml")
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    (tmp_path / "file").touch()
+    named = ("missing.yaml", "empty", "odd", "circle", "file/below.yaml", "x" * 300)
+    faults = refused(*(tmp_path / name for name in named))
     assert [(fault.file.name, fault.problem) for fault in faults] == [
         ("missing.yaml", "does not exist"),
         ("empty", "has no .yaml file in it"),
         ("folder.yaml", "cannot be read: Is a directory"),
+        ("itself.yaml", "cannot be read: Too many levels of symbolic links"),
+        ("circle", "cannot be read: Too many levels of symbolic links"),
+        ("below.yaml", "cannot be read: Not a directory"),
+        ("x" * 300, "cannot be read: File name too long"),
     ]
 
 

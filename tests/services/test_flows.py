@@ -288,6 +288,20 @@ def test_one_call_may_cause_several_echoes(writing: Writing, worker: Worker) -> 
     assert writing.commands(said, changed) == []
 
 
+def test_an_echo_is_known_also_when_more_was_written_since(writing: Writing, worker: Worker) -> None:
+    _, _, ts = mirrored(writing, id := number())
+    answers = [reply("C1", ts), reply("C1", ts)]
+    writing.tell(*answers)
+    for answer, field in zip(answers, ("/tags", "/status"), strict=True):
+        [command] = writing.await_command(answer)
+        writing.done(command, Written("comment", number()), Written("ticket", id, fields=(field,)))
+    links = worker.step._known.links  # type: ignore[attr-defined]  # its step is Flows
+    eventually(lambda: len(links.writes(entity_id("helpdesk", "ticket", id))) == 2)
+    echo = ticket(id, verb="updated", actor=AGENT, changed=("/tags",))
+    writing.tell(echo)
+    assert writing.await_suppressed(echo).data["why"] == "echo"
+
+
 def test_what_nobody_wrote_under_our_account_joins_the_story_of_the_last_write_and_is_counted_once(
     writing: Writing, worker: Worker
 ) -> None:

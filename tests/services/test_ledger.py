@@ -3,15 +3,13 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
 from unsilo_schemas.topics import Topics
 from unsilo_services.kafka import Kafka
 from unsilo_services.loop import Outbox, Partition
-from unsilo_services.normalizer.ledger import CacheUnusable, Ledger
+from unsilo_services.normalizer.ledger import Ledger
 
 from tests.services.running import eventually
 
@@ -124,20 +122,6 @@ def test_what_was_not_committed_is_not_remembered(desk: Ledgers) -> None:
     desk.publish(first, range(3), commits=False)
     desk.publish(first, range(3, 5))
     assert first.known(desk.ids(range(5))) == set(desk.ids(range(3, 5)))
-
-
-def test_a_cache_that_cannot_be_written_says_where_and_what_to_do(
-    desk: Ledgers, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = desk.ledger("first")
-
-    def full(batch: Any) -> None:
-        raise Exception("IO error: No space left on device")  # the library has no kind of its own
-
-    monkeypatch.setattr(first, "_store", SimpleNamespace(write=full, close=lambda: full(None)))
-    with pytest.raises(CacheUnusable, match=f"{desk.folder}.*make room there, or have UNSILO_DATA"):
-        desk.publish(first, [1])
-    first.close()
 
 
 def restored() -> float:

@@ -18,7 +18,7 @@ from unsilo_services.dead_letters import DeadLetter
 from unsilo_services.gateway.doors import Door, RawRecord, records
 from unsilo_services.normalizer.normalize import Mapping as Normalization
 from unsilo_services.normalizer.normalize import Published
-from unsilo_services.raw_records import HTTP, delivery_and_trace
+from unsilo_services.raw_records import HTTP, facts_of
 
 CANARY = "canary-3c6ef372"
 TOPICS = Topics("test")
@@ -43,7 +43,7 @@ def normalized(connector: Connector[Any, Any], sample: Sample, record: RawRecord
     vendor = {name[len(HTTP) :]: value.decode() for name, value in record.headers if name.startswith(HTTP)}
     raw: Raw[Any] = Raw(connection, vendor, record.value, sample.received_at)
     return Normalization(connector, connection, TOPICS, "https://hub.example.org").normalize(
-        raw, delivery_and_trace(record.headers)[1]
+        raw, facts_of(record.headers).trace
     )
 
 

@@ -288,6 +288,27 @@ def test_what_cannot_be_processed_is_kept_as_it_came_and_harms_nothing_else(
     assert CANARY not in normalizer.process.said
 
 
+def test_what_one_connector_took_in_is_not_read_by_another_that_has_its_connection_now(
+    normalizer: Normalizer, request: pytest.FixtureRequest
+) -> None:
+    hub, desk = normalizer.hub, name_of(request)
+    normalizer.connect(section(desk, "slack"))
+    hub.connections[desk] = section(desk, "zendesk")  # of whose records a backlog is left
+    deliver(hub, desk, [ticket(1)])
+    hub.connections[desk] = section(desk, "slack")
+    normalizer.handled(desk, 1)
+    (letter,) = letters(hub, desk)
+    assert facts(letter)["dl_reason"] == "source_unmapped"
+    assert "another connector took it in than slack" in facts(letter)["dl_error"]
+    normalizer.connect(section(desk, "zendesk"))
+
+    def read_again() -> bool:
+        deliver(hub, desk, [ticket(1)])
+        return bool(of(desk, hub.events()))
+
+    eventually(read_again)
+
+
 def test_an_event_that_breaks_its_schema_is_a_letter(normalizer: Normalizer, request: pytest.FixtureRequest) -> None:
     hub, any_system = normalizer.hub, name_of(request)
     normalizer.connect(section(any_system, "standardwebhooks"))

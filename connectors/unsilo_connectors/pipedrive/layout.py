@@ -32,7 +32,7 @@ class Layout:
         entity = self._facts(change, state)
         writer(self.entity.model).check(entity)  # first: what follows relies on the types
         changed, previous = self._difference(change, state, before) if before else (_gone(entity, change), {})
-        verb = max(self.verbs(change, state, before), key=self.entity.verbs.index)
+        verb = "merged" if "merged_into" in entity else self._verb(change, state, before)
         yield Event(
             type=self.entity[verb],
             key=change.key,
@@ -42,6 +42,9 @@ class Layout:
             previous=previous or None,
             actor=change.actor,
         )
+
+    def _verb(self, change: Change, state: State, before: State) -> str:
+        return max(self.verbs(change, state, before), key=self.entity.verbs.index)
 
     @cached_property
     def _followers(self) -> dict[str, dict[str, Field]]:
@@ -60,7 +63,7 @@ class Layout:
             facts["custom"] = own
         if change.action == "delete":
             facts["deleted_at"] = change.time
-            if change.meta.get("merged_to_id") is not None:
+            if "merged" in self.entity.verbs and change.meta.get("merged_to_id") is not None:
                 facts["merged_into"] = change.reference(change.kind, change.meta["merged_to_id"], "meta.merged_to_id")
         return facts
 

@@ -1,6 +1,7 @@
 """The `unsilo` command."""
 
 import sys
+from errno import ENOSPC
 from importlib.metadata import version
 from typing import Annotated
 
@@ -13,7 +14,7 @@ from .dead import dead_app
 from .doctor import doctor
 from .events import send, tail
 from .faults import told
-from .output import tell, write
+from .output import discard_output, tell, write
 from .status import status
 from .story import story
 from .trace import trace
@@ -52,9 +53,17 @@ app.add_typer(schemas_app, name="schemas")
 
 def main() -> None:
     """Runs the command line. An error that a person can put right is told in a sentence, not as a traceback."""
+    for word in sys.argv:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            tell(f"{word!a} is not UTF-8: correct it", "red")
+            sys.exit(2)
     try:
         app()
     except Exception as error:
+        if isinstance(error, OSError) and error.errno == ENOSPC:
+            discard_output()
         sentence = told(error)
         if sentence is None:
             raise

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from unsilo_schemas.topics import Topics
 
-from ..config_topic import Change, applied, changes, entries, from_entries, load, publish, undeclared
+from ..config_topic import Change, ConfigWriter, applied, changes, entries, from_entries, load, undeclared
 from ..configuration import Configuration, missing_secrets, topics_of
 from ..errors import UnsiloError
 from ..follow import await_followed
@@ -89,8 +89,10 @@ def apply_read(
 ) -> list[Change]:
     """Applies a configuration that was read, and returns what changed."""
     topics = Topics(settings.topic_prefix)
+    writer = None
     if not dry_run:
         kafka.create(topics.fixed())
+        writer = ConfigWriter(kafka, topics.config())
     before = load(kafka, topics.config()) if kafka.partitions(topics.config().name) else {}
     wanted = changes(before, entries(configuration), prune)
     if found := list(loops(from_entries(applied(before, wanted)))):  # with what other files have declared
@@ -99,13 +101,13 @@ def apply_read(
     kept = undeclared(before, entries(configuration))
     if kept and not prune:
         tell(f"kept, though no file declares it: {', '.join(kept)} (--prune removes)")
-    if not dry_run:
+    if writer is not None:
         own = topics_of(configuration, topics)
         kafka.create(own)
         for drift in kafka.drift([*topics.fixed(), *own]):
             tell(f"{drift.topic}: {drift.setting} is {drift.found}, not {drift.wanted}")
         if wanted:
-            publish(kafka, topics.config(), wanted)
+            writer.publish(wanted)
     return wanted
 
 

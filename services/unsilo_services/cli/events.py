@@ -129,6 +129,8 @@ def send(
     address = gateway or gateway_address(hub)
     try:
         answer = httpx.post(f"{address}/in/{connection}", content=body, headers={**headers, **signed}, timeout=15)
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+        raise fail(f"{address} is no address of a gateway: give one such as http://localhost:8080") from error
     except httpx.ReadTimeout as error:
         raise fail(f"the gateway at {address} hangs: end that process, `unsilo up` restarts it") from error
     except httpx.TransportError as error:

@@ -1,5 +1,7 @@
 """Errors that a person can put right, in a sentence each: what is wrong, and what to do."""
 
+from errno import ENOSPC
+
 from pydantic import ValidationError
 
 from ..errors import UnsiloError
@@ -17,6 +19,8 @@ def told(error: Exception) -> str | None:
     """What to say of an error; None of one that is the program's own."""
     if isinstance(error, UnsiloError):
         return str(error)
+    if isinstance(error, OSError) and error.errno == ENOSPC:
+        return f"{error.filename or 'the output'} cannot be written, as its disk is full: make room and run it again"
     if isinstance(error, KafkaException):
         return _of_kafka(error.args[0])
     if isinstance(error, ValidationError) and error.title == HubSettings.__name__:

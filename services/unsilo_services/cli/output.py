@@ -47,6 +47,11 @@ def write(text: str) -> None:
         _read_enough()
 
 
+def discard_output() -> None:
+    """Has what standard output still holds, and Python would write as it ends, go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def tell(text: str, style: str = "") -> None:
     """Something about the answer, or in its place, on standard error: wrapped between words on a terminal."""
     lines: Iterable[str] = text.splitlines()
@@ -94,5 +99,5 @@ def _plain(value: Any) -> str:
 
 
 def _read_enough() -> NoReturn:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python writes as it ends
+    discard_output()
     raise typer.Exit(0)

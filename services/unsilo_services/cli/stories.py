@@ -7,6 +7,7 @@ from typing import Any
 
 from ..configuration import short_name
 from ..dead_letters import REDRIVE_OF
+from ..raw_records import CONNECTOR
 from .audit_trail import Noted
 from .hub import Place, named
 from .letters import Letter
@@ -100,7 +101,7 @@ def _root_of_letter(found: Findings, roots: Mapping[Place, str], record: Record,
 
 def _delivered(delivery: Delivery, dead: bool, again: bool) -> Step:
     record = delivery.record
-    what = record.header("hub_connector")
+    what = record.header(CONNECTOR)
     if record.header(REDRIVE_OF):
         what += ", put back"
     if delivery.waits:

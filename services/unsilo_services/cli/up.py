@@ -76,6 +76,8 @@ def up(
     stopping = Interrupt()
     try:
         kafka = hub.start_kafka()
+        if not as_json:
+            console.print(f"Kafka    {kafka.bootstrap}", markup=False)
         if configuration is not None:
             apply_read(kafka, settings, configuration, prune=False, dry_run=False)
         hub.start_services()
@@ -83,9 +85,8 @@ def up(
         if as_json:
             show_json_line({"bootstrap": kafka.bootstrap, "gateway": hub.gateway, "logs": str(hub.logs)})
         else:
-            console.print(f"Kafka    {kafka.bootstrap}", markup=False)
             console.print(f"gateway  {hub.gateway}/in/CONNECTION", markup=False)
-            console.print(f"logs     {hub.logs}", markup=False)
+            console.print(f"logs     {hub.logs}; each begins with where its service's metrics are", markup=False)
             console.print("Next: unsilo connections list, send, tail, status. Ctrl-C stops everything.", markup=False)
         while not stopping.asked:
             hub.watch()

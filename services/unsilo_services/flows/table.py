@@ -10,8 +10,9 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
-from rocksdict import Options, Rdict, WriteBatch
+from rocksdict import Options, WriteBatch
 
+from ..cache import Cache, CacheUnusable
 from ..errors import where
 from ..kafka import Kafka, KafkaError, KafkaException, Message, TopicPartition
 from ..loop import Partition, partition_of
@@ -26,13 +27,14 @@ _NEW_TOPIC_SECONDS = 0.5
 class Changes:
     """What one record changes in the table: all of it or nothing, together with how far the table is current."""
 
-    def __init__(self, store: Rdict) -> None:
-        self._store = store
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
         self._batch = WriteBatch(raw_mode=True)
 
     def get(self, key: bytes) -> bytes | None:
         """What the table held before this record."""
-        return self._store.get(key)
+        with self._cache.store() as store:
+            return store.get(key)
 
     def put(self, key: bytes, value: bytes) -> None:
         self._batch.put(key, value)
@@ -41,7 +43,8 @@ class Changes:
         self._batch.delete(key)
 
     def write(self) -> None:
-        self._store.write(self._batch)
+        with self._cache.store() as store:
+            store.write(self._batch)
 
 
 class Table:
@@ -49,7 +52,7 @@ class Table:
 
     def __init__(self, kafka: Kafka, folder: Path) -> None:
         self._kafka = kafka
-        self._store = _opened(folder)
+        self._cache = Cache(folder, Options(raw_mode=True))
         self._takers: dict[str, Take] = {}
         self._assigned: set[Partition] = set()
         self._places_of: dict[str, list[Partition]] = {}  # the number of a topic's partitions never changes
@@ -102,15 +105,17 @@ class Table:
         """Ends the thread and closes the table."""
         self._stop.set()
         self._thread.join(10)
-        self._store.close()
+        self._cache.close()
 
     def get(self, key: bytes) -> bytes | None:
         """What stands under a key."""
-        return self._store.get(key)
+        with self._cache.store() as store:
+            return store.get(key)
 
     def keys(self, first: bytes) -> Iterator[bytes]:
         """All keys from one on, in their order."""
-        return map(_as_bytes, self._store.keys(from_key=first))
+        with self._cache.store() as store:
+            yield from map(_as_bytes, store.keys(from_key=first))
 
     def _at(self, ends: Mapping[Partition, int]) -> bool:
         return all(self._positions.get(at, -1) >= end for at, end in ends.items())
@@ -154,14 +159,16 @@ class Table:
                 self._changed.notify_all()
 
     def _take(self, message: Message, at: Partition) -> None:
-        changes = Changes(self._store)
+        changes = Changes(self._cache)
         take = self._takers.get(at[0])
         if take is not None:
             try:
                 take(message, changes)
+            except CacheUnusable:
+                raise
             except Exception as error:  # one record must not stop all that come behind it
                 log.error("%s/%d at offset %s cannot be read: %s", *at, message.offset(), type(error).__name__)
-                changes = Changes(self._store)
+                changes = Changes(self._cache)
         changes.put(_position_key(at), str(int(message.offset() or 0) + 1).encode())
         changes.write()
 
@@ -177,7 +184,7 @@ class Table:
         return found
 
     def _checkpoint(self, at: Partition) -> int:
-        found = self._store.get(_position_key(at))
+        found = self.get(_position_key(at))
         return 0 if found is None else int(found)
 
 
@@ -187,17 +194,3 @@ def _as_bytes(key: object) -> bytes:
 
 def _position_key(at: Partition) -> bytes:
     return f"o:{at[0]}/{at[1]}".encode()
-
-
-def _opened(folder: Path) -> Rdict:
-    """The table on disk, begun anew where it can no longer be read."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    options = Options(raw_mode=True)
-    options.create_if_missing(True)
-    options.set_max_open_files(64)
-    try:
-        return Rdict(str(folder), options)
-    except Exception as error:
-        log.warning("the cache %s is read anew: it cannot be opened (%s)", folder, type(error).__name__)
-        Rdict.destroy(str(folder), options)
-        return Rdict(str(folder), options)

@@ -9,18 +9,17 @@ restart or a move only the rest is read.
 """
 
 import logging
-import shutil
 import struct
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from rocksdict import AccessType, BlockBasedOptions, Cache, Options, Rdict, WriteBatch
+import rocksdict
+from rocksdict import BlockBasedOptions, Options, WriteBatch
 from unsilo_schemas.topics import Topic
 
-from ..errors import UnsiloError
+from ..cache import Cache
 from ..kafka import Kafka, Message, TopicPartition
 from ..loop import Outbox, Partition
 from ..metrics import DEDUPLICATION_RESTORED
@@ -33,42 +32,24 @@ _WRITE_BUFFER_BYTES = 16 * 1024 * 1024
 _IDS_PER_RECORD = 100_000  # keeps a ledger record below the topic's limit
 
 
-class CacheUnusable(UnsiloError):
-    """The normalizer ends. Nothing is lost: all that the cache holds is on the ledger topic."""
-
-
 class Ledger:
-    """The ids of one worker's partitions. Used from the loop's thread only."""
+    """The ids of one worker's partitions. Used from the loop's thread only. CacheUnusable where its cache is."""
 
     def __init__(self, kafka: Kafka, topic: Topic, folder: Path) -> None:
         self._kafka = kafka
         self._topic = topic
-        self._folder = folder
-        self._store = _opened(folder, topic.retention or timedelta.max)
+        self._cache = Cache(folder, _options(), topic.retention or timedelta.max)
         self._fresh: dict[Partition, list[bytes]] = {}
         self._written: dict[Partition, int] = {}
 
     def close(self) -> None:
         """Closes the cache."""
-        try:
-            self._store.close()
-        except Exception as error:  # it was told already, and what is in it is on the topic too
-            log.warning("the cache in %s could not be closed in order: %s", self._folder, error)
-
-    @contextmanager
-    def _cache(self) -> Iterator[Rdict]:
-        try:
-            yield self._store
-        except Exception as error:  # the library has no kind of its own
-            raise CacheUnusable(
-                f"the cache in {self._folder} cannot be used: make room there, or have UNSILO_DATA name another",
-                repr(error),
-            ) from error
+        self._cache.close()
 
     def known(self, ids: Sequence[bytes]) -> set[bytes]:
         """Those of the ids that were published before."""
-        with self._cache() as cache:
-            found: list[bytes | None] = cache[list(ids)] or []
+        with self._cache.store() as store:
+            found: list[bytes | None] = store[list(ids)] or []
         return {id for id, value in zip(ids, found, strict=True) if value is not None}
 
     def record(self, partition: Partition, ids: Iterable[bytes], outbox: Outbox) -> None:
@@ -94,8 +75,8 @@ class Ledger:
                 batch.put(id, b"")
         for partition, offset in self._written.items():
             batch.put(_checkpoint(partition), struct.pack(">q", offset))
-        with self._cache() as cache:
-            cache.write(batch)
+        with self._cache.store() as store:
+            store.write(batch)
         self.aborted()
 
     def aborted(self) -> None:
@@ -138,15 +119,15 @@ class Ledger:
             batch = WriteBatch(raw_mode=True)
             for start in range(0, len(value), ID_BYTES):
                 batch.put(value[start : start + ID_BYTES], b"")
-            with self._cache() as cache:
-                cache.write(batch)
+            with self._cache.store() as store:
+                store.write(batch)
             restored += len(value) // ID_BYTES
             ends[partition] = int(message.offset() or 0) + 1
 
         self._kafka.read_to_end(self._from(starts), take)
-        with self._cache() as cache:
+        with self._cache.store() as store:
             for partition, end in ends.items():
-                cache[_checkpoint(partition)] = struct.pack(">q", end)
+                store[_checkpoint(partition)] = struct.pack(">q", end)
         DEDUPLICATION_RESTORED.inc(restored)
         log.info("%d ids of %d partitions were restored from %s", restored, len(partitions), self._topic.name)
 
@@ -156,28 +137,17 @@ class Ledger:
 
     def _forget_checkpoints(self, partitions: Iterable[Partition]) -> None:
         """Also those of which the log holds nothing now: it may have grown past them the next time."""
-        with self._cache() as cache:
+        with self._cache.store() as store:
             for partition in partitions:
-                cache[_checkpoint(partition)] = struct.pack(">q", 0)
+                store[_checkpoint(partition)] = struct.pack(">q", 0)
 
     def _checkpointed(self, partition: Partition) -> int:
-        with self._cache() as cache:
-            packed = cache.get(_checkpoint(partition))
+        with self._cache.store() as store:
+            packed = store.get(_checkpoint(partition))
         return 0 if packed is None else int(struct.unpack(">q", packed)[0])
 
     def _partition_of(self, partition: Partition) -> int:
         return zlib.crc32(_key(partition)) % self._topic.partitions
-
-
-def _opened(folder: Path, kept: timedelta) -> Rdict:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lifetime = AccessType.with_ttl(int(kept.total_seconds()))
-    try:
-        return Rdict(str(folder), _options(), access_type=lifetime)
-    except Exception as error:  # the library has no kind of its own; whoever holds the slot is alone in the folder
-        log.warning("the cache in %s cannot be opened and is made anew: %s", folder, error)
-        shutil.rmtree(folder, ignore_errors=True)
-        return Rdict(str(folder), _options(), access_type=lifetime)
 
 
 def _key(partition: Partition) -> bytes:
@@ -190,13 +160,11 @@ def _checkpoint(partition: Partition) -> bytes:
 
 def _options() -> Options:
     options = Options(raw_mode=True)
-    options.create_if_missing(True)
     options.set_write_buffer_size(_WRITE_BUFFER_BYTES)
-    options.set_max_open_files(64)
     options.set_memtable_whole_key_filtering(True)  # what is asked for is mostly new: say so without a search
     options.set_memtable_prefix_bloom_ratio(0.1)
     table = BlockBasedOptions()
     table.set_bloom_filter(10, False)  # nearly every id asked for is new: the filter answers without reading
-    table.set_block_cache(Cache(_CACHE_BYTES))
+    table.set_block_cache(rocksdict.Cache(_CACHE_BYTES))
     options.set_block_based_table_factory(table)
     return options

@@ -55,6 +55,7 @@ class Mapping:
         self, connector: Connector[Any, Any], connection: Connection[Any], topics: Topics, public_url: str
     ) -> None:
         self.connector = connector
+        self.connector_name = connector.name.encode()  # as raw records have it
         self.connection = connection
         self._topics = topics
         self._schemas_url = public_url + "/schemas/"

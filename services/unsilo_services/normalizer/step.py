@@ -14,7 +14,7 @@ from ..dead_letters import DeadLetter, Reason, bury
 from ..kafka import KafkaError, Message, headers_of
 from ..loop import Outbox, Partition, Step, partition_of
 from ..metrics import EVENTS, RECORDS
-from ..raw_records import delivery_and_trace, read_raw
+from ..raw_records import facts_of, read_raw
 from .ledger import Ledger
 from .normalize import Mapping, Published, delivery_id
 
@@ -127,7 +127,12 @@ def _outcome(mapping: Mapping | None, message: Message) -> tuple[bytes | None, l
     if mapping is None:
         return None, DeadLetter("source_unmapped", "its connection is not configured any more", "map")
     headers = headers_of(message)
-    key, trace = delivery_and_trace(headers)
+    connector, key, trace = facts_of(headers)
+    if connector != mapping.connector_name and connector is not None:
+        now = mapping.connector.name
+        return None, DeadLetter(
+            "source_unmapped", f"another connector took it in than {now}, which is there now", "map"
+        )
     try:
         events = mapping.normalize(read_raw(mapping.connection, message, headers), trace)
     except DeadLetter as letter:
