@@ -1,7 +1,7 @@
 """Takes the secrets that travel inside a delivery out of it, before anything is stored."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache, lru_cache
 
 from .contract import Secrets
@@ -13,9 +13,10 @@ _SECRET = re.compile(  # `x-our-key` as well: an administrator names such a head
 _NO_SECRET = frozenset({"idempotency-key"})
 
 
-def masked_headers(headers: Mapping[str, str], secrets: Secrets) -> dict[str, str]:
-    """The headers, with the value of each secret one replaced."""
-    return {name: MASK if name in secrets.headers or is_secret(name) else value for name, value in headers.items()}
+def masked_headers(headers: Mapping[str, str], secrets: Secrets, also: Collection[str] = ()) -> dict[str, str]:
+    """The headers, with the value of each secret one replaced. `also` names further ones, in lower case."""
+    hidden = {*secrets.headers, *also}
+    return {name: MASK if name in hidden or is_secret(name) else value for name, value in headers.items()}
 
 
 @lru_cache(maxsize=4096)

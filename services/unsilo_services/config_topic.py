@@ -12,7 +12,7 @@ from unsilo_schemas.topics import Topic
 
 from .configuration import Configuration, ConnectionSection, FlowSection, HubSection
 from .errors import UnsiloError, where
-from .kafka import FENCING, OFFSET_BEGINNING, Kafka, KafkaError, KafkaException, Message, TopicPartition
+from .kafka import FENCING, OFFSET_BEGINNING, Kafka, KafkaError, KafkaException, Message, Partition, TopicPartition
 from .metrics import CONFIG_OFFSET
 
 log = logging.getLogger(__name__)
@@ -170,6 +170,11 @@ class ConfigFollower:
         if self.failure is not None:
             raise self.failure
         return self._current
+
+    @property
+    def positions(self) -> dict[Partition, int]:
+        """Which offset it expects next."""
+        return {(self._topic.name, 0): self.offset}
 
     def start(self, seconds: float = 30) -> None:
         """Returns when the configuration has been read to its end; TimeoutError if that takes too long."""

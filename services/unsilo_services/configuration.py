@@ -69,6 +69,9 @@ class ConnectionSection(_Section):
     settings: dict[str, Any] = Field(default_factory=dict)
     rate_per_minute: int = Field(default=30_000, gt=0, description="verified deliveries that are taken in a minute")
     max_body_bytes: int | None = Field(default=None, gt=0, le=3 * 1024 * 1024, description="the connector's, if absent")
+    secret_headers: tuple[Annotated[str, Field(pattern=r"^[!-9;-~]+$"), AfterValidator(str.lower)], ...] = Field(
+        default=(), description="headers that are masked, beside those whose name says that they hold a secret"
+    )
     partitions: int = Field(default=3, gt=0, le=100, description="of its raw topic; fixed once that exists")
     own_accounts: tuple[Annotated[str, Field(pattern=r"^[^\s\x00-\x1f\x7f]+$")], ...] | None = Field(
         default=None, description="ids under which the hub acts there; asked of the vendor if absent"

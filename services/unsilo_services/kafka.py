@@ -84,11 +84,15 @@ class Drift:
     found: str
 
 
+Partition = tuple[str, int]
+"""A topic and a partition of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Group:
     """A consumer group: the partitions of each member, and whether they have settled who gets which."""
 
-    members: tuple[frozenset[tuple[str, int]], ...] = ()
+    members: tuple[frozenset[Partition], ...] = ()
     settled: bool = True
     clients: frozenset[str] = frozenset()
     """The `client.id` of each."""
@@ -240,19 +244,19 @@ class Kafka:
         """How many partitions a topic has; 0 if it does not exist."""
         return _partitions(self.admin.list_topics(topic, timeout=REQUEST_SECONDS).topics, topic)
 
-    def end_offsets(self, partitions: Sequence[TopicPartition], committed: bool = False) -> dict[tuple[str, int], int]:
+    def end_offsets(self, partitions: Sequence[TopicPartition], committed: bool = False) -> dict[Partition, int]:
         """The offset behind each partition's last record; with `committed`, behind the last that readers may see."""
         level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
         return self._offsets(partitions, OffsetSpec.latest(), level)  # type: ignore[no-untyped-call]  # untyped there
 
-    def first_offsets(self, partitions: Sequence[TopicPartition], timestamp_ms: int) -> dict[tuple[str, int], int]:
+    def first_offsets(self, partitions: Sequence[TopicPartition], timestamp_ms: int) -> dict[Partition, int]:
         """The offset of each partition's first record of that time or later; below 0 where there is none."""
         return self._offsets(partitions, OffsetSpec.for_timestamp(timestamp_ms), IsolationLevel.READ_UNCOMMITTED)
 
     @_while_leaders_move
     def _offsets(
         self, partitions: Sequence[TopicPartition], wanted: OffsetSpec, level: IsolationLevel
-    ) -> dict[tuple[str, int], int]:
+    ) -> dict[Partition, int]:
         request = {TopicPartition(tp.topic, tp.partition): wanted for tp in partitions}
         if not request:
             return {}
@@ -263,11 +267,11 @@ class Kafka:
             self.admin.list_topics(timeout=REQUEST_SECONDS)  # or who leads is asked for again in minutes only
             raise
 
-    def committed(self, group: str, partitions: Sequence[TopicPartition]) -> dict[tuple[str, int], int]:
+    def committed(self, group: str, partitions: Sequence[TopicPartition]) -> dict[Partition, int]:
         """The offsets that a group has committed, 0 where none: lag counts from them, also while nobody consumes."""
         return {place: progress.offset for place, progress in self.progress(group, partitions).items()}
 
-    def progress(self, group: str, partitions: Sequence[TopicPartition]) -> dict[tuple[str, int], Progress]:
+    def progress(self, group: str, partitions: Sequence[TopicPartition]) -> dict[Partition, Progress]:
         """How far a group has come, asked without being a member of it.
 
         Offsets inside an open transaction are not waited for: the last stable ones are told. Asked of a consumer, as an
@@ -301,7 +305,7 @@ class Kafka:
 
     def read_to_end(
         self, partitions: Sequence[TopicPartition], take: Callable[[Message], None], poll_seconds: float = 0.5
-    ) -> dict[tuple[str, int], int]:
+    ) -> dict[Partition, int]:
         """Hands over every committed record from the given offsets to the end as it is now, and says where that was.
 
         The end is that of the log, not of its committed part: a transaction that is still open there is waited for, so
@@ -376,3 +380,8 @@ def deadline(seconds: float) -> Callable[[], float]:
     """A countdown: how many seconds are left, never below zero."""
     end = time.monotonic() + seconds
     return lambda: max(0.0, end - time.monotonic())
+
+
+def partition_of(message: Message) -> Partition:
+    """Where a record was read."""
+    return message.topic(), message.partition()  # type: ignore[return-value]  # of a record that was read, both are set

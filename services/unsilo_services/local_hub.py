@@ -20,6 +20,8 @@ from .supervisor import Supervisor, service_command
 SERVICES = ("gateway", *CONSUMERS, "monitor")
 WATCH_SECONDS = 0.2
 _READY_SECONDS = 60.0
+_BROKER_STEADY_SECONDS = 60.0
+_BROKER_RESTARTS = 3  # of a Kafka that does not run so long
 
 
 class HubNotReady(UnsiloError):
@@ -36,6 +38,8 @@ class LocalHub:
         self._say = say
         self._workers = workers
         self._noted = False
+        self._broker_began_at = 0.0
+        self._broker_restarts = 0
         given = os.environ.get("UNSILO_KAFKA_BOOTSTRAP")
         self.broker = None if given else LocalKafka(settings.data / "kafka", ephemeral=ephemeral)
 
@@ -63,7 +67,7 @@ class LocalHub:
         require_no_hub(self.settings)
         assert self.gateway  # noqa: S101  # which port it gets is found out now
         if self.broker is not None:
-            self.broker.start()
+            self._start_broker(self.broker.start)
             os.environ["UNSILO_KAFKA_BOOTSTRAP"] = self.broker.bootstrap
         self.kafka = Kafka.from_settings(self.settings)
         self.kafka.wait()
@@ -97,10 +101,20 @@ class LocalHub:
         self._noted = True
 
     def watch(self) -> None:
-        """Restarts what died. Raises BrokerUnavailable when the local Kafka is gone."""
+        """Restarts what died. Raises BrokerUnavailable when the local Kafka ends again and again, or cannot start."""
         self.supervisor.watch()
         if self.broker is not None and self.broker.poll() is not None:
-            raise self.broker.failure()
+            failure = self.broker.failure()
+            steady = time.monotonic() - self._broker_began_at > _BROKER_STEADY_SECONDS
+            self._broker_restarts = 1 if steady else self._broker_restarts + 1
+            if self._broker_restarts > _BROKER_RESTARTS:
+                raise failure
+            self._say(f"{failure}: it starts again")
+            self._start_broker(self.broker.restart)
+
+    def _start_broker(self, start: Callable[[], None]) -> None:
+        start()
+        self._broker_began_at = time.monotonic()
 
     def stop(self) -> None:
         """Stops the services, the gateway first, then the local Kafka."""

@@ -25,8 +25,10 @@ from .kafka import (
     KafkaError,
     KafkaException,
     Message,
+    Partition,
     Producer,
     TopicPartition,
+    partition_of,
 )
 from .metrics import BATCH_SECONDS, TRANSACTIONS
 from .progress import Progress
@@ -39,7 +41,6 @@ TRANSACTION_SECONDS = 10  # one open transaction holds back every reader of the 
 _PAUSE_SECONDS = 0.5
 METADATA_REFRESH_MS = 2000  # so that a connection's new topic is followed within seconds
 
-Partition = tuple[str, int]
 AnswerT = TypeVar("AnswerT")
 
 
@@ -99,7 +100,12 @@ class TransactionalLoop:
         step: Step,
         poll_seconds: float = POLL_SECONDS,
         batch_records: int = BATCH_RECORDS,
+        restore_topics: Callable[[], object] = lambda: None,
     ) -> None:
+        """`topics` are those to read now; `restore_topics` makes those again that are missing, of all that are written.
+
+        It is called when a transaction fails: a topic that somebody deleted would hold up all others for ever.
+        """
         self._kafka = kafka
         self._service = service
         self._transactional_id = f"{prefix}.{service}.{slot}"
@@ -110,6 +116,7 @@ class TransactionalLoop:
         self._step = step
         self._poll_seconds = poll_seconds
         self._batch_records = batch_records
+        self._restore_topics = restore_topics
         self._paused: set[Partition] = set()
         self._rewinding = False
         self._subscribed: set[str] = set()
@@ -118,6 +125,9 @@ class TransactionalLoop:
         self._consumer = self._new_consumer()
         self._stopping = False
         self._most = batch_records
+        self._last: dict[Partition, int] = {}  # the offset that was read last, since reading began where it did
+        self._made_anew: set[Partition] = set()  # and not committed since
+        self._name_lost = False
         self._hopeless: tuple[Partition, int, KafkaError] | None = None  # a record whose outcome the broker refuses
         self._begun_at = 0.0
         self.turned_at = time.monotonic()
@@ -171,11 +181,13 @@ class TransactionalLoop:
         try:
             self._transact(records)
         except KafkaException as error:
+            took = time.monotonic() - self._begun_at
             self._give_up(error)
-            self._narrow(records, error.args[0])
+            self._narrow(records, error.args[0], took)
             self._rewind()
         else:
-            self._most = min(self._batch_records, self._most * 2)
+            if time.monotonic() - self._begun_at < TRANSACTION_SECONDS / 4:
+                self._most = min(self._batch_records, self._most * 2)
             if self._hopeless is not None and not self._wants(*self._hopeless[:2]):
                 self._hopeless = None
 
@@ -183,13 +195,15 @@ class TransactionalLoop:
         progress = self._progress.get(partition)
         return progress is not None and progress.wants(offset)
 
-    def _narrow(self, records: Sequence[Message], fault: KafkaError) -> None:
-        """Goes on with fewer records where the broker refuses what one of them becomes, until it is known which."""
-        if fault.code() not in _REFUSED:
-            return
-        if len(records) > 1:
+    def _narrow(self, records: Sequence[Message], fault: KafkaError, took: float) -> None:
+        """Goes on with fewer records where these took longer than a transaction may.
+
+        So, too, where the broker refuses what one of them becomes, until it is known which.
+        """
+        refused = fault.code() in _REFUSED
+        if len(records) > 1 and (refused or took >= TRANSACTION_SECONDS):
             self._most = len(records) // 2
-        elif records:
+        elif records and refused:
             self._hopeless = partition_of(records[0]), records[0].offset() or 0, fault
 
     def _read(self) -> list[Message]:
@@ -198,15 +212,31 @@ class TransactionalLoop:
             return []
         records: list[Message] = []
         for partition, run in groupby([first, *self._consumer.consume(self._most - 1, 0.001)], partition_of):
-            progress = self._progress.get(partition)  # none: taken away since it was fetched
+            progress = self._progress.get(partition)
+            last = self._last.get(partition, -1)
             for message in run:
                 error = message.error()
                 if error is None:
-                    if progress is not None and progress.wants(message.offset() or 0):
+                    if progress is None:  # taken away since it was fetched
+                        continue
+                    offset = message.offset() or 0
+                    if offset <= last:
+                        return self._begun_anew(partition, last)
+                    last = offset
+                    if progress.wants(offset):
                         records.append(message)
                 elif error.code() not in _PASSING:
                     log.warning("consumer: %s", error.str())
+            self._last[partition] = last
         return records
+
+    def _begun_anew(self, partition: Partition, last: int) -> list[Message]:
+        """A log whose offsets begin again was made anew, or cut: whatever was committed, what it holds was not read."""
+        log.error("%s/%d begins again behind offset %d: it is read again", *partition, last)
+        self._step.aborted()
+        self._made_anew.add(partition)
+        self._rewind()
+        return []
 
     def _transact(self, records: Sequence[Message]) -> None:
         if self._producer is None:
@@ -225,6 +255,7 @@ class TransactionalLoop:
             )
         producer.commit_transaction(TRANSACTION_SECONDS)
         self._progress.update(outbox.touched)
+        self._made_anew -= outbox.touched.keys()
         outbox.committed()
         TRANSACTIONS.labels(self._service, "committed").inc()
         BATCH_SECONDS.labels(self._service).observe(time.perf_counter() - started)
@@ -256,6 +287,10 @@ class TransactionalLoop:
         expired = time.monotonic() - self._begun_at >= TRANSACTION_SECONDS
         if fault.code() in FENCING and not expired:
             raise self._fenced(fault) from error
+        try:
+            self._restore_topics()
+        except KafkaException as still:
+            log.warning("whether all topics are there cannot be seen: %s", still.args[0].str())
         self._producer = self._new_producer()
 
     def _reason(self, fault: KafkaError) -> KafkaError:
@@ -269,6 +304,7 @@ class TransactionalLoop:
         return fault
 
     def _fenced(self, fault: KafkaError) -> Fenced:
+        self._name_lost = True  # whoever has it now would be fenced in turn
         return Fenced(
             f"another process works as {self._transactional_id}: give each machine its own UNSILO_INSTANCE",
             fault.str(),
@@ -282,6 +318,7 @@ class TransactionalLoop:
         self._until_answered("what is remembered", lambda: self._step.assigned(partitions))
         for partition, progress in self._resumed(committed).items():
             self._progress[partition] = progress
+            self._last.pop(partition, None)
             self._consumer.seek(TopicPartition(*partition, progress.offset))
 
     def _follow_topics(self) -> None:
@@ -299,6 +336,8 @@ class TransactionalLoop:
         self._until_answered("what is remembered", lambda: self._step.assigned(assigned))
         resumed = self._resumed(found)
         self._progress.update(resumed)
+        for partition in resumed:
+            self._last.pop(partition, None)
         consumer.incremental_assign([TopicPartition(*partition, found.offset) for partition, found in resumed.items()])
         self.ready = True
         log.info("assigned %s", ", ".join(f"{topic}/{number}" for topic, number in sorted(assigned)) or "nothing")
@@ -306,7 +345,7 @@ class TransactionalLoop:
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         revoked = [(tp.topic, tp.partition) for tp in partitions]
         self._step.revoking(revoked)
-        if self._step.due():
+        if self._step.due() and not self._name_lost:
             try:
                 self._transact([])
             except KafkaException as error:  # the partitions were lost, not given back: their next owner does it again
@@ -339,7 +378,9 @@ class TransactionalLoop:
         for tp in committed:
             partition, end = (tp.topic, tp.partition), ends[tp.topic, tp.partition]
             found[partition] = Progress.parse(tp.offset, tp.metadata)
-            if tp.offset > end:
+            if partition in self._made_anew:
+                found[partition] = Progress(seen=end)
+            elif tp.offset > end:
                 log.error("%s/%d ends at %d, and %d was committed: it is read again", *partition, end, tp.offset)
                 found[partition] = Progress(seen=end)
         return found
@@ -371,14 +412,14 @@ class TransactionalLoop:
 
     def _new_producer(self) -> Producer:
         """A producer whose predecessor's transaction, if any was open, is aborted."""
-        producer = self._kafka.producer(
-            transactional_id=self._transactional_id,
-            transaction_timeout_ms=TRANSACTION_SECONDS * 1000,
-            linger_ms=5,
-            batch_size=1_000_000,
-            message_max_bytes=12_000_000,
-        )
         while True:
+            producer = self._kafka.producer(  # another one for each try: one that lost Kafka never finds it again
+                transactional_id=self._transactional_id,
+                transaction_timeout_ms=TRANSACTION_SECONDS * 1000,
+                linger_ms=5,
+                batch_size=1_000_000,
+                message_max_bytes=12_000_000,
+            )
             try:
                 producer.init_transactions(TRANSACTION_SECONDS)
                 return producer
@@ -480,8 +521,3 @@ def _told(on_offset: Callable[[int], None]) -> Callable[[KafkaError | None, Mess
             on_offset(offset)
 
     return delivered
-
-
-def partition_of(message: Message) -> Partition:
-    """Where a record was read."""
-    return message.topic(), message.partition()  # type: ignore[return-value]  # of a record that was read, both are set

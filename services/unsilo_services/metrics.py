@@ -81,7 +81,10 @@ VALUES: Mapping[MetricWrapperBase, Mapping[str, Mapping[str, str]]] = {
             "coding_broken": "400: not what its content coding says",
             "connector_failed": "401: its connector failed on it; a fault of the hub's, see the gateway's log",
             "head_too_large": "431: headers of more than 64 KiB",
-            "too_slow": "503: its body did not come within 8 seconds",
+            "too_slow": "503: its body did not come within 8 seconds, or within four fifths of what the most impatient "
+            "sender waits",
+            "no_address": "404: sent to where nothing is",
+            "wrong_method": "405: not sent by POST",
             "gone": "the sender hung up before its request was complete; nothing is stored, nobody is answered",
             "turned_away": "no answer: its network connection was closed, because its address, or all together, had as "
             "many open as may be",

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Self
 
-from unsilo_schemas.topics import Topics
+from unsilo_schemas.topics import Topic, Topics
 
 from .config_topic import ConfigFollower
-from .configuration import Configuration
+from .configuration import Configuration, topics_of
 from .health import HealthServer
 from .kafka import Kafka, KafkaException
 from .logs import configure_logs
@@ -37,34 +37,38 @@ class Process:
         self.kafka.wait(60)
         self.topics = Topics(self.settings.topic_prefix)
         self.kafka.create(self.topics.fixed())
-        self._warn_of_drift()
         self.slot = Slot(
             self.settings.data, self.service, self.settings.instance, f"{self.kafka.cluster_id}-{self.topics.prefix}"
         )
         self._follower = ConfigFollower(self.kafka, self.topics.config(), self.service)
         self._follower.start()
-        self._watch = StrandedWatch(self.kafka)
-        self._watch.start()
+        self._warn_of_drift()
+        self.watch = StrandedWatch(self.kafka)
+        self.watch.watch_reader(self._follower)
+        self.watch.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._watch.stop()
+        self.watch.stop()
         self._follower.stop()
-        if self._watch.failure is not None and error is None:
-            raise self._watch.failure
+        if self.watch.failure is not None and error is None:
+            raise self.watch.failure
 
     def _warn_of_drift(self) -> None:
         """Topics that are there are never altered, and one that forgets too early or is shared out otherwise loses."""
         try:
-            for drift in self.kafka.drift(self.topics.fixed()):
+            for drift in self.kafka.drift(self._declared()):
                 log.warning(
                     "topic %s: %s is %s, not %s: correct it on the broker; `unsilo topics` shows what differs",
                     drift.topic, drift.setting, drift.found, drift.wanted,
                 )  # fmt: skip
         except KafkaException as error:
             log.warning("whether the topics are as they should be cannot be seen: %s", error)
+
+    def _declared(self) -> list[Topic]:
+        return [*self.topics.fixed(), *topics_of(self.configuration, self.topics)]
 
     @property
     def configuration(self) -> Configuration:
@@ -83,9 +87,16 @@ class Process:
         `turned_at` is when what works beside the loop last showed that it does, on the monotonic clock.
         """
         loop = TransactionalLoop(
-            self.kafka, self.service, self.settings.topic_prefix, self.slot.name, topics, step, **options
+            self.kafka,
+            self.service,
+            self.settings.topic_prefix,
+            self.slot.name,
+            topics,
+            step,
+            restore_topics=lambda: self.kafka.create(self._declared()),
+            **options,
         )
-        self._watch.watch_member(loop)
+        self.watch.watch_member(loop)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: loop.stop())
         host = self.settings.health_host

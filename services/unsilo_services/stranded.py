@@ -11,10 +11,11 @@ import logging
 import os
 import signal
 import threading
+from collections.abc import Mapping
 from typing import Protocol
 
 from .errors import UnsiloError
-from .kafka import Kafka, KafkaException, KafkaUnavailable
+from .kafka import Kafka, KafkaException, KafkaUnavailable, Partition, TopicPartition
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +40,16 @@ class Member(Protocol):
         """Whether it has something to read for which it needs one."""
 
 
+class Reader(Protocol):
+    """Whoever reads partitions to their ends, without a group."""
+
+    @property
+    def positions(self) -> Mapping[Partition, int]:
+        """Which offset of each partition it expects next."""
+
+
 class StrandedWatch:
-    """Looks after a process's AdminClient and its place in its group, from a thread of its own.
+    """Looks after a process's AdminClient, its place in its group, and its readers, from a thread of its own.
 
     Its consumers and producers are not asked themselves: a call from another thread waits for those of their own.
     """
@@ -50,6 +59,9 @@ class StrandedWatch:
         self._failed = 0
         self._member: Member | None = None
         self._outside = 0
+        self._readers: list[Reader] = []
+        self._behind: dict[tuple[int, Partition], int] = {}  # by reader: where it stands and should not
+        self._still = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="stranded", daemon=True)
         self.failure: KafkaLost | None = None
@@ -66,9 +78,28 @@ class StrandedWatch:
         """Looks after a place in a group, too."""
         self._member = member
 
+    def watch_reader(self, reader: Reader) -> None:
+        """Looks after a reader, too."""
+        self._readers.append(reader)
+
     def look(self) -> bool:
         """Looks once; whether a client is stranded by now."""
-        return self._lost_brokers() or self._lost_group()
+        return self._lost_brokers() or self._lost_group() or self._lost_place()
+
+    def _lost_place(self) -> bool:
+        """A reader stands still, look after look, before the end of what it reads."""
+        behind: dict[tuple[int, Partition], int] = {}
+        try:
+            for number, reader in enumerate(self._readers):
+                positions = reader.positions
+                ends = self._kafka.end_offsets([TopicPartition(*at) for at in positions], committed=True)
+                behind |= {(number, at): offset for at, offset in positions.items() if offset < ends[at]}
+        except KafkaException:
+            return False
+        stands = behind.items() & self._behind.items()
+        self._behind = behind
+        self._still = self._still + 1 if stands else 0
+        return self._still >= _LOOKS_OUTSIDE
 
     def _lost_group(self) -> bool:
         """Asks the broker: a consumer that has lost its group for good does not even answer what it is called there."""
@@ -90,7 +121,7 @@ class StrandedWatch:
         while not self._stop.wait(LOOK_SECONDS):
             if self.look():
                 self.failure = KafkaLost(
-                    f"a client has lost Kafka at {self._kafka.bootstrap} for good, or its place in its group: the "
+                    f"a client has lost Kafka at {self._kafka.bootstrap} for good, or its place there: the "
                     "process ends, and is started anew by whatever keeps it running",
                     "confluentinc/librdkafka#5301",
                 )

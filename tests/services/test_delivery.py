@@ -585,6 +585,22 @@ def test_a_dead_connection_fills_its_own_queue_and_holds_up_nobody_else(writing:
         assert not worker.step.paused()
 
 
+def test_a_command_is_tried_again_where_no_client_could_be_made_for_it(
+    writing: Writing, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a proxy or certificates that do not hold, or for want of an open file."""
+
+    def none(calls: int) -> None:
+        raise FileNotFoundError("nowhere.pem")
+
+    with remote(lambda arrival: OK) as there:
+        with monkeypatch.context() as broken:
+            broken.setattr(lanes, "client", none)
+            command = sent(writing, sink := to_receiver(writing, there.url), 1)
+            eventually(lambda: counted("unsilo_delivery_attempts", connection=sink, outcome="postponed"))
+        writing.await_link(command.id)
+
+
 def test_a_connection_that_never_answers_holds_up_nobody_else(
     writing: Writing, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -217,10 +217,11 @@ def test_keeps_nothing_of_the_body_of_a_verified_delivery_that_it_refuses(
 def test_leaves_no_secret_of_a_delivery_anywhere(
     shared_hub: Hub, gateway: Gateway, request: pytest.FixtureRequest, connector: str
 ) -> None:
-    name = connect(shared_hub, gateway, request, connector)
+    name = connect(shared_hub, gateway, request, connector, secret_headers=("X-Acme",))
     found = connectors()[connector]
     recorded = next(each for each in samples(found) if each.answer is None and each.events != [[]])
     body, headers = planted(recorded, found.secrets, CANARY)
+    headers["x-acme"] = CANARY
     body["nested"] = [dict.fromkeys(found.secrets.fields, CANARY)]
     sent = json.dumps(body).encode()
     headers |= signed(connector, sent)
@@ -639,8 +640,16 @@ def test_says_nothing_of_a_sender_in_its_metrics(gateway: Gateway) -> None:
 
 
 def test_knows_no_other_ways_in(gateway: Gateway, desk: str) -> None:
-    assert gateway.get(f"/in/{desk}").status_code == 405
-    assert gateway.post(f"{desk}/", TICKET.body, signed("zendesk", TICKET.body)).status_code == 404
+    before = [gateway.count("unknown", outcome) for outcome in ("wrong_method", "no_address")]
+    asked, beside = gateway.get(f"/in/{desk}"), gateway.post(f"{desk}/", TICKET.body, signed("zendesk", TICKET.body))
+    assert [asked.status_code, beside.status_code] == [405, 404]
+    assert [answer.json()["type"] for answer in (asked, beside)] == [
+        "urn:unsilo:problem:wrong_method",
+        "urn:unsilo:problem:no_address",
+    ]
+    assert all(answer.headers["content-type"] == "application/problem+json" for answer in (asked, beside))
+    now = [gateway.count("unknown", outcome) for outcome in ("wrong_method", "no_address")]
+    assert [after - then for after, then in zip(now, before, strict=True)] == [1, 1]
     assert gateway.post(f"{desk}/..", TICKET.body, signed("zendesk", TICKET.body)).status_code in (401, 404)
     for path in ("/docs", "/redoc", "/openapi.json", "/"):
         assert gateway.get(path).status_code == 404

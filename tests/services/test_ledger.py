@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY
 from unsilo_schemas.topics import Topics
-from unsilo_services.kafka import Kafka
-from unsilo_services.loop import Outbox, Partition
+from unsilo_services.kafka import Kafka, Partition
+from unsilo_services.loop import Outbox
 from unsilo_services.normalizer.ledger import Ledger
 
 from tests.services.running import eventually

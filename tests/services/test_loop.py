@@ -11,10 +11,20 @@ from typing import Any
 
 import pytest
 from unsilo_schemas.topics import Topic
-from unsilo_services import kafka
+from unsilo_services import kafka, loop
 from unsilo_services.broker.local import LocalKafka
-from unsilo_services.kafka import Kafka, KafkaError, KafkaException, Message, Producer, TopicPartition, deadline
-from unsilo_services.loop import Fenced, Outbox, Partition, Step, TransactionalLoop, partition_of
+from unsilo_services.kafka import (
+    Kafka,
+    KafkaError,
+    KafkaException,
+    Message,
+    Partition,
+    Producer,
+    TopicPartition,
+    deadline,
+    partition_of,
+)
+from unsilo_services.loop import Fenced, Outbox, Step, TransactionalLoop
 from unsilo_services.normalizer.ledger import Ledger
 
 from tests.services.running import eventually, running_hub, section
@@ -238,6 +248,82 @@ def test_of_two_processes_with_one_name_the_older_ends_and_says_why(bench: Bench
         assert others == []
     assert isinstance(ended[0], Fenced)
     assert "UNSILO_INSTANCE" in str(ended[0])
+
+
+def test_the_older_of_two_with_one_name_ends_without_a_word_more_to_kafka(bench: Bench) -> None:
+    """Its step may have something due still: said now, it would end the younger one in turn."""
+
+    class Tenacious(Copier):
+        def due(self) -> bool:
+            return self.let_go
+
+    older, younger = Tenacious(bench.out.name), Copier(bench.out.name)
+    bench.write(*(b"hold %d" % number for number in range(20)))
+    with running(bench.loop(older)) as ended:
+        eventually(lambda: len(older.held) == 20, "what is held")
+        with running(bench.loop(younger)) as others:
+            eventually(lambda: older.held and younger.held, "both to hold some")
+            older.let_go = True
+            eventually(lambda: bool(ended), "the older one to end")
+            bench.write(b"1", b"2", b"3", b"4")
+            bench.wrote(b"1", b"2", b"3", b"4")
+        assert others == []
+    assert isinstance(ended[0], Fenced)
+
+
+def test_a_topic_that_is_made_anew_under_a_running_worker_is_read_from_its_beginning(bench: Bench) -> None:
+    first, second = [b"a%d" % n for n in range(50)], [b"b%d" % n for n in range(20)]
+    bench.write(*first)
+    with running(bench.loop(Copier(bench.out.name))) as ended:
+        bench.wrote(*first)
+        bench.kafka.admin.delete_topics([bench.source.name])[bench.source.name].result(30)
+        eventually(lambda: not bench.kafka.partitions(bench.source.name))
+        bench.kafka.create([bench.source])
+        bench.write(*second)
+        eventually(lambda: set(bench.read()) >= set(second), "all of the new topic")
+    assert ended == []
+
+
+def test_a_batch_that_takes_longer_than_a_transaction_may_is_tried_in_parts(bench: Bench) -> None:
+    values = [b"%d" % number for number in range(100)]
+    sizes: list[int] = []
+
+    class Slow(Copier):
+        def process(self, records: Sequence[Message], outbox: Outbox) -> None:
+            sizes.append(len(records))
+            if len(records) > 10:
+                worker._begun_at -= 60
+                raise KafkaException(KafkaError(KafkaError._FATAL, "the broker has ended the transaction"))
+            super().process(records, outbox)
+
+    bench.write(*values)
+    worker = bench.loop(Slow(bench.out.name))
+    with running(worker) as ended:
+        bench.wrote(*values)
+    assert ended == []
+    assert max(sizes) > 10
+
+
+def test_a_topic_that_is_missing_is_made_again_where_it_is_written(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "TRANSACTION_SECONDS", 2)
+    bench.kafka.admin.delete_topics([bench.out.name])[bench.out.name].result(30)
+    eventually(lambda: not bench.kafka.partitions(bench.out.name))
+    bench.write(b"1", b"2")
+    worker = TransactionalLoop(
+        bench.kafka,
+        "copier",
+        bench.prefix,
+        "a",
+        lambda: [bench.source.name],
+        Copier(bench.out.name),
+        restore_topics=lambda: bench.kafka.create([bench.out]),
+    )
+    with running(worker) as ended:
+        eventually(lambda: bench.kafka.partitions(bench.out.name), "the topic")
+        bench.wrote(b"1", b"2")
+    assert ended == []
 
 
 def test_a_worker_is_ready_once_it_has_a_place_in_its_group(bench: Bench) -> None:

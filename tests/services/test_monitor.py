@@ -15,8 +15,8 @@ from prometheus_client import REGISTRY
 from unsilo_schemas.topics import CONSUMERS, Topic, Topics
 from unsilo_services.broker.local import free_ports
 from unsilo_services.configuration import Configuration, ConnectionSection, FlowSection, HubSection
-from unsilo_services.kafka import Kafka, Message, TopicPartition, deadline
-from unsilo_services.loop import Outbox, Step, TransactionalLoop, partition_of
+from unsilo_services.kafka import Kafka, Message, TopicPartition, deadline, partition_of
+from unsilo_services.loop import Outbox, Step, TransactionalLoop
 from unsilo_services.monitor import backlog
 from unsilo_services.monitor.app import Monitor
 from unsilo_services.monitor.queues import queues

@@ -26,6 +26,7 @@ from unsilo_services.gateway import receive
 from unsilo_services.gateway.answers import PROBLEMS
 from unsilo_services.gateway.app import create_app
 from unsilo_services.gateway.bodies import MOST_BYTES, BodyBroken, BodyTooLarge, NoRoom, Room, decoded, read_body
+from unsilo_services.gateway.doors import Door
 from unsilo_services.gateway.limits import UNVERIFIED_PER_MINUTE, Limits
 from unsilo_services.kafka import Kafka
 from unsilo_services.settings import HubSettings
@@ -140,6 +141,8 @@ def fails(*arguments: Any) -> Any:
 @pytest.mark.kafka
 def test_a_body_that_does_not_come_is_not_waited_for(inside: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(receive, "_READING_SECONDS", 0.2)
+    inside.hub.connect(section("fresh", "zendesk"))
+    inside.knows("fresh")
 
     async def drip() -> AsyncIterator[bytes]:
         yield BODY[:10]
@@ -150,6 +153,12 @@ def test_a_body_that_does_not_come_is_not_waited_for(inside: Inside, monkeypatch
         assert answer.status_code == 503
         assert int(answer.headers["retry-after"]) < 60
     assert counted("desk", "too_slow") == counted("unknown", "too_slow") == 1
+
+
+def test_a_body_has_no_longer_to_come_than_the_most_impatient_sender_waits() -> None:
+    kinds = {name: Door(section(name, name), connectors()[name], None, "raw") for name in ("slack", "zendesk")}
+    assert receive._reading_seconds([]) == receive._reading_seconds([kinds["zendesk"]]) == 8
+    assert receive._reading_seconds(kinds.values()) == pytest.approx(0.8 * 3)
 
 
 @pytest.mark.kafka

@@ -7,7 +7,7 @@ import sys
 import pytest
 from unsilo_schemas.topics import Topics
 from unsilo_services import stranded
-from unsilo_services.kafka import Kafka
+from unsilo_services.kafka import Kafka, Partition
 from unsilo_services.stranded import StrandedWatch
 
 from tests.services.running import eventually
@@ -49,7 +49,7 @@ def test_a_process_with_a_stranded_client_ends_as_a_failure_and_says_so(kafka_bo
     script = f"""
 import signal, threading
 from unsilo_services import stranded
-from unsilo_services.kafka import Kafka
+from unsilo_services.kafka import Kafka, Partition
 from unsilo_services.processes import Process
 stranded.LOOK_SECONDS, stranded._ANSWER_SECONDS = 0.1, 1.0
 with Process("monitor") as process:
@@ -97,3 +97,37 @@ def test_a_worker_that_is_no_member_of_its_group_any_more_is_stranded_after_a_wh
     worker.reads = False
     assert not watch.look()
     consumer.close()
+
+
+class Reader:
+    """Somebody who reads a topic, and is somewhere in it."""
+
+    def __init__(self, topic: str) -> None:
+        self.at = (topic, 0)
+        self.offset = 0
+
+    @property
+    def positions(self) -> dict[Partition, int]:
+        return {self.at: self.offset}
+
+
+@pytest.mark.kafka
+def test_a_reader_that_stands_still_before_the_end_is_stranded_after_a_while(
+    kafka_bootstrap: str, topic_prefix: str
+) -> None:
+    kafka = Kafka({"bootstrap.servers": kafka_bootstrap})
+    topic = Topics(topic_prefix).config()
+    kafka.create([topic])
+    producer = kafka.producer()
+    for number in range(100):
+        producer.produce(topic.name, b"", b"%d" % number, 0)
+    assert producer.flush(30) == 0
+    watch = StrandedWatch(kafka)
+    watch.watch_reader(reader := Reader(topic.name))
+    for _ in range(2 * stranded._LOOKS_OUTSIDE):
+        assert not watch.look(), "it goes on"
+        reader.offset += 1
+    looks = [watch.look() for _ in range(stranded._LOOKS_OUTSIDE + 1)]
+    assert looks == [False] * stranded._LOOKS_OUTSIDE + [True]
+    reader.offset = 100
+    assert [watch.look() for _ in range(2 * stranded._LOOKS_OUTSIDE)] == [False] * 2 * stranded._LOOKS_OUTSIDE

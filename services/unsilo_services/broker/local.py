@@ -90,6 +90,13 @@ class LocalKafka:
             raise
         self._answered = True
 
+    def restart(self) -> None:
+        """Starts it again once it has ended, where its clients look for it. Raises BrokerUnavailable."""
+        assert self._claim is not None  # noqa: S101  # it was started
+        self._port = int(self.bootstrap.rpartition(":")[2])
+        self.log_path.replace(self.log_path.with_suffix(".log.1"))
+        self._launch(self._claim)
+
     def poll(self) -> int | None:
         """The exit code of a broker that has ended (negative: by that signal); None while it runs."""
         return self._process.poll() if self._process else None

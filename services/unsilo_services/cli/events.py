@@ -22,12 +22,12 @@ from ..kafka import (
     KafkaError,
     KafkaException,
     Message,
+    Partition,
     TopicPartition,
     headers_of,
     offset_at,
     recorded_at,
 )
-from ..loop import Partition
 from .hub import Hub, place_of
 from .moments import moment
 from .output import AsJson, AsJsonLines, console, fail, printable, show_json, show_json_line, tell
@@ -102,6 +102,7 @@ def _said(envelope: Envelope, value: bytes | None) -> str:
 def send(
     connection: Annotated[str, typer.Argument(help="Connection to send to, as in unsilo.yaml.")],
     what: Annotated[str | None, typer.Argument(help="A sample of its connector, or a file with a body.")] = None,
+    content_type: Annotated[str, typer.Option(help="Of a file's body; a sample has its own.")] = "application/json",
     gateway: Annotated[str | None, typer.Option(help="Address of the gateway; the running one unless given.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -121,7 +122,7 @@ def send(
     if what is None:
         show_names(list(found), "this connector was installed without its samples: name a file")
         return
-    body, headers = _body(what, found, connection)
+    body, headers = _body(what, found, connection, content_type)
     try:
         signed = connector.sign(body, connection_of(section, from_environment).settings, datetime.now(UTC))
     except UnusableSecret as error:
@@ -146,7 +147,7 @@ def send(
         raise typer.Exit(1)
 
 
-def _body(what: str, found: dict[str, Sample], connection: str) -> tuple[bytes, dict[str, str]]:
+def _body(what: str, found: dict[str, Sample], connection: str, content_type: str) -> tuple[bytes, dict[str, str]]:
     if what in found:
         return found[what].body, dict(found[what].headers)
     path = Path(what)
@@ -154,7 +155,7 @@ def _body(what: str, found: dict[str, Sample], connection: str) -> tuple[bytes, 
         near = ", ".join(get_close_matches(what, found, 3, 0.4))
         known = f"`unsilo send {connection}` lists those there are" + (f"; near it are {near}" if near else "")
         raise fail(f"{what!r} is neither a file nor a sample: {known}")
-    return path.read_bytes(), {"content-type": "application/json"}
+    return path.read_bytes(), {"content-type": content_type}
 
 
 def _events(kafka: Kafka, topics: Topics, start: datetime | None, once: bool) -> Iterator[Message]:

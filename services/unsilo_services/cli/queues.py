@@ -8,8 +8,7 @@ from datetime import UTC, datetime, timedelta
 from unsilo_schemas.topics import CONSUMERS
 
 from ..health import is_ready
-from ..kafka import offset_at
-from ..loop import Partition
+from ..kafka import Partition, offset_at
 from ..monitor.backlog import Backlog, Backlogs
 from ..monitor.queues import Queue, queues
 from ..monitor.reader import Reader

@@ -45,10 +45,24 @@ class _Lane:
     """One connection: what of it waits, how many calls at once, and how long it is to be quiet."""
 
     delays: Delays
-    http: httpx.AsyncClient = field(default_factory=lambda: client(CONCURRENT_CALLS))
+    _http: httpx.AsyncClient | None = None
     slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONCURRENT_CALLS))
     quiet: Quiet = field(default_factory=Quiet)
     last: dict[bytes, "asyncio.Task[None]"] = field(default_factory=dict)
+
+    @property
+    def http(self) -> httpx.AsyncClient:
+        """The connection's client. Postponed where it cannot be made: by a proxy or certificates that do not hold."""
+        if self._http is None:
+            try:
+                self._http = client(CONCURRENT_CALLS)
+            except Exception as error:
+                raise Postponed(f"is not called, as the hub's HTTP client cannot be made: {where(error)}") from error
+        return self._http
+
+    async def close(self) -> None:
+        if self._http is not None:
+            await self._http.aclose()
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[Quiet]:
@@ -177,7 +191,7 @@ class Lanes:
                 with attempt:
                     repeated = order.repeated or attempts > 1
                     async with lane.turn() as quiet, self._called():
-                        return await self._attempt(lane.http, quiet, prepare(order), repeated)
+                        return await self._attempt(lane, quiet, prepare(order), repeated)
         except DeadLetter as letter:
             letter.attempts = attempts
             return letter
@@ -188,14 +202,14 @@ class Lanes:
             return DeadLetter("delivery_rejected", f"the action failed: {where(error)}", "call")
         raise AssertionError("an attempt ends in one of these ways")
 
-    async def _attempt(self, http: httpx.AsyncClient, quiet: Quiet, job: Job, repeated: bool) -> Done:
+    async def _attempt(self, lane: _Lane, quiet: Quiet, job: Job, repeated: bool) -> Done:
         """Raises Postponed or DeadLetter, which say whose answer it was."""
         system = job.connector.name
         started = time.perf_counter()
         command = Command(job.connection, job.key, job.arguments, datetime.now(UTC), job.issued, job.target, repeated)
         outcome = "refused"
         try:
-            written, last = await carry_out(http, job.action.perform(command), job.trace)
+            written, last = await carry_out(lane.http, job.action.perform(command), job.trace)
             outcome = "done"
         except Postponed as error:
             outcome = "postponed"
@@ -249,7 +263,7 @@ class Lanes:
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
             task.cancel()
         for lane in self._lanes.values():
-            await lane.http.aclose()
+            await lane.close()
         await asyncio.sleep(0)  # lets what was cancelled end
 
     def _lane(self, connection: str) -> _Lane:

@@ -19,8 +19,8 @@ from unsilo_schemas.topics import Topics
 from ..audit import POSTPONED, RESUMED, audit_record
 from ..configuration import Configuration
 from ..dead_letters import DeadLetter, bury
-from ..kafka import Message
-from ..loop import Outbox, Partition, Step, partition_of
+from ..kafka import Message, Partition, partition_of
+from ..loop import Outbox, Step
 from ..metrics import DELIVERIES, DELIVERY_WAITING, END_TO_END_SECONDS
 from .delays import Delay
 from .jobs import Job, Order, job_of, read_order

@@ -14,6 +14,7 @@ def run() -> None:
         known = Known(process.kafka, process.topics, process.slot.cache)
         known.follow(process.configuration)
         known.start()
+        process.watch.watch_reader(known)
         step = Flows(process.topics, known)
 
         def topics() -> list[str]:

@@ -6,7 +6,7 @@ from unsilo_schemas.link import LINK
 from unsilo_schemas.topics import Topics
 
 from ..configuration import Configuration
-from ..kafka import Kafka
+from ..kafka import Kafka, Partition
 from .commands import Commands
 from .links import Links
 from .table import Table
@@ -27,6 +27,11 @@ class Known:
     def version(self) -> int:
         """Grows with all that is learned."""
         return self._table.version
+
+    @property
+    def positions(self) -> dict[Partition, int]:
+        """Which offset of each partition that it reads comes next."""
+        return self._table.positions
 
     def start(self) -> None:
         """Returns when all that there is has been read; TimeoutError if that takes too long."""

@@ -12,8 +12,8 @@ from ..audit import SUPPRESSED, audit_record
 from ..configuration import Configuration
 from ..dead_letters import DeadLetter, bury
 from ..errors import where
-from ..kafka import Message, headers_of
-from ..loop import Outbox, Partition, Step, partition_of
+from ..kafka import Message, Partition, headers_of, partition_of
+from ..loop import Outbox, Step
 from ..metrics import FLOW_EVENTS, FLOW_WAITING
 from ..rules import Flow, RuleBroken
 from .decisions import Decision, Decisions

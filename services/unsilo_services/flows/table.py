@@ -14,8 +14,7 @@ from rocksdict import Options, WriteBatch
 
 from ..cache import Cache, CacheUnusable
 from ..errors import where
-from ..kafka import Kafka, KafkaError, KafkaException, Message, TopicPartition
-from ..loop import Partition, partition_of
+from ..kafka import Kafka, KafkaError, KafkaException, Message, Partition, TopicPartition, partition_of
 
 log = logging.getLogger(__name__)
 
@@ -107,6 +106,12 @@ class Table:
         self._thread.join(10)
         self._cache.close()
 
+    @property
+    def positions(self) -> dict[Partition, int]:
+        """Which offset of each partition it expects next."""
+        with self._changed:
+            return dict(self._positions)
+
     def get(self, key: bytes) -> bytes | None:
         """What stands under a key."""
         with self._cache.store() as store:
@@ -143,18 +148,20 @@ class Table:
         consumer.close()
 
     def _read(self, messages: Collection[Message]) -> None:
+        reached: dict[Partition, int] = {}
         for message in messages:
             error = message.error()
             at = partition_of(message)
             if error is None:
                 self._take(message, at)
-                self._positions[at] = int(message.offset() or 0) + 1
+                reached[at] = int(message.offset() or 0) + 1
             elif error.code() == KafkaError._PARTITION_EOF:
-                self._positions[at] = int(message.offset() or 0)
+                reached[at] = int(message.offset() or 0)
             else:
                 log.warning("what is known of writes: %s: %s", at[0], error.str())
         if messages:
             with self._changed:
+                self._positions |= reached
                 self.version += 1
                 self._changed.notify_all()
 

@@ -4,8 +4,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
-from ..kafka import Message
-from ..loop import Partition
+from ..kafka import Message, Partition
 
 
 @dataclass(frozen=True, slots=True)

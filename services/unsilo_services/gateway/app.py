@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from unsilo_schemas import jsonschema
 from unsilo_schemas.catalogue import EVENT_TYPES
@@ -18,9 +19,10 @@ from uvicorn.middleware.proxy_headers import _TrustedHosts
 from ..config_topic import ConfigFollower
 from ..kafka import Kafka, KafkaUnavailable
 from ..logs import configure_logs
+from ..metrics import REQUESTS
 from ..settings import HubSettings
 from ..stranded import StrandedWatch
-from .answers import PROBLEM_TYPE, PROBLEMS, Problem
+from .answers import NO_ADDRESS, PROBLEM_TYPE, PROBLEMS, UNKNOWN, WRONG_METHOD, Problem
 from .http import BoundedHttp, head_bytes
 from .lines import Lines, most_files, most_lines
 from .receive import Accepted, Arrival, Reception, SenderGone
@@ -63,6 +65,13 @@ def create_app(kafka: Kafka, topics: Topics, follower: ConfigFollower) -> FastAP
         size = head_bytes(request.scope["headers"])
         return _response(await state.reception.receive(Arrival(connection, headers, _chunks(request), address, size)))
 
+    @app.exception_handler(HTTPException)
+    async def elsewhere(request: Request, error: HTTPException) -> Response:
+        """What is no delivery: the web framework has found no address or no method for it."""
+        problem = WRONG_METHOD if error.status_code == WRONG_METHOD.status else NO_ADDRESS
+        REQUESTS.labels(UNKNOWN, problem.name).inc()
+        return _response(problem)
+
     @app.get("/schemas/{file}")
     async def schema(file: str) -> Response:
         """The JSON Schema that an event's `dataschema` names."""
@@ -101,6 +110,7 @@ def run(settings: HubSettings) -> None:
     kafka.create(topics.fixed())
     follower = ConfigFollower(kafka, topics.config(), SERVICE)
     watch = StrandedWatch(kafka)
+    watch.watch_reader(follower)
     watch.start()
     log.info("gateway at http://%s:%d/in/", settings.gateway_host, settings.gateway_port)
     signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it again when all is done: that is no failure

@@ -80,7 +80,7 @@ def records(door: Door, request: WebhookRequest[Any]) -> list[RawRecord]:
     requests should wait for.
     """
     connector = door.connector
-    headers = masked_headers(request.headers, connector.secrets)
+    headers = masked_headers(request.headers, connector.secrets, door.section.secret_headers)
     try:
         parts = list(islice(connector.split(request), MOST_PARTS + 1))
         if len(parts) > MOST_PARTS:

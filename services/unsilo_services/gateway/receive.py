@@ -6,7 +6,7 @@ import hmac
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -41,7 +41,7 @@ from .store import NotStored, Store
 log = logging.getLogger(__name__)
 
 _SHARE_OF_DEADLINE = 0.8  # the rest is for the way there and back
-_READING_SECONDS = 8.0  # the same for every address: a slow body must not tell which of them there are
+_READING_SECONDS = 8.0
 _DOORS_SECONDS = 15.0  # so long a secret that was put in its place, or taken away, may go unnoticed
 _NOBODY_KEY = secrets.token_bytes(32)
 
@@ -82,6 +82,7 @@ class Reception:
         self._configuration: Configuration | None = None
         self._doors: Mapping[str, Door] = {}
         self._doors_at = 0.0
+        self._reading_seconds = _READING_SECONDS
 
     async def receive(self, arrival: Arrival) -> Accepted | Problem:
         """Answers one request; every way out is counted."""
@@ -111,7 +112,7 @@ class Reception:
         if arrival.head_bytes > HEAD_BYTES:
             return self._refuse(door, arrival, HEAD_TOO_LARGE, "head_too_large", received_at)
         try:
-            async with asyncio.timeout(_READING_SECONDS):
+            async with asyncio.timeout(self._reading_seconds):
                 coded = await read_body(arrival.chunks, take)
             # As far for every address, not to the connection's own limit: or it would tell which there are.
             body = decoded(coded, arrival.headers.get("content-encoding"))
@@ -137,7 +138,7 @@ class Reception:
             log.exception("connection %s: its connector failed on a request that proves nothing", door.section.id)
             return self._refuse(door, arrival, UNTRUSTED, "connector_failed", received_at)
         try:
-            async with asyncio.timeout_at(started + door.deadline.total_seconds() * _SHARE_OF_DEADLINE):
+            async with asyncio.timeout_at(started + _seconds_of(door)):
                 return await self._take(door, request)
         except TimeoutError:
             return UNAVAILABLE, UNAVAILABLE.name
@@ -198,6 +199,20 @@ class Reception:
         now = time.monotonic()
         if configuration is not self._configuration or now - self._doors_at > _DOORS_SECONDS:
             self._doors = doors(configuration, self._topics)
+            self._reading_seconds = _reading_seconds(self._doors.values())
             self._configuration = configuration
             self._doors_at = now
         return self._doors.get(connection)
+
+
+def _seconds_of(door: Door) -> float:
+    """How long a request may take from its first byte to its answer."""
+    return door.deadline.total_seconds() * _SHARE_OF_DEADLINE
+
+
+def _reading_seconds(doors: Iterable[Door]) -> float:
+    """How long a body may take: no longer than the most impatient sender waits for its answer.
+
+    The same for every address, because a slow body must not tell which of them there are.
+    """
+    return min([_READING_SECONDS, *map(_seconds_of, doors)])

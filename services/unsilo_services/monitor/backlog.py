@@ -7,8 +7,7 @@ from typing import Self
 
 from unsilo_schemas.topics import CONSUMERS, Topics
 
-from ..kafka import REQUEST_SECONDS, Kafka, TopicPartition
-from ..loop import Partition
+from ..kafka import REQUEST_SECONDS, Kafka, Partition, TopicPartition
 from ..progress import Progress
 from .queues import Queue
 from .reader import Glimpse, Reader

@@ -8,9 +8,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from ..kafka import REQUEST_SECONDS, Kafka, KafkaError, KafkaException, KafkaUnavailable, TopicPartition, deadline
+from ..kafka import (
+    REQUEST_SECONDS,
+    Kafka,
+    KafkaError,
+    KafkaException,
+    KafkaUnavailable,
+    Partition,
+    TopicPartition,
+    deadline,
+    partition_of,
+)
 from ..kafka import recorded_at as time_of
-from ..loop import Partition, partition_of
 
 COUNTED = 1000
 """So many records of a partition are counted one by one, as far as that takes no longer than COUNTING_SECONDS."""

@@ -20,8 +20,8 @@ from rocksdict import BlockBasedOptions, Options, WriteBatch
 from unsilo_schemas.topics import Topic
 
 from ..cache import Cache
-from ..kafka import Kafka, Message, TopicPartition
-from ..loop import Outbox, Partition
+from ..kafka import Kafka, Message, Partition, TopicPartition
+from ..loop import Outbox
 from ..metrics import DEDUPLICATION_RESTORED
 
 log = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ from unsilo_schemas.topics import Topics
 
 from ..configuration import Configuration, ConnectionSection, connection_of, connector_of
 from ..dead_letters import DeadLetter, Reason, bury
-from ..kafka import KafkaError, Message, headers_of
-from ..loop import Outbox, Partition, Step, partition_of
+from ..kafka import KafkaError, Message, Partition, headers_of, partition_of
+from ..loop import Outbox, Step
 from ..metrics import EVENTS, RECORDS
 from ..raw_records import facts_of, read_raw
 from .ledger import Ledger
