@@ -21,7 +21,7 @@ from unsilo_schemas.ticket import TICKET
 from unsilo_schemas.topics import Topics
 from unsilo_services.configuration import Configuration, ConnectionSection, FlowSection, HubSection
 from unsilo_services.dead_letters import original_headers
-from unsilo_services.flows import copies, step
+from unsilo_services.flows import copies, decisions, step
 from unsilo_services.flows.breaker import MOST_WRITES
 from unsilo_services.flows.known import Known
 from unsilo_services.flows.step import Flows
@@ -762,11 +762,15 @@ def test_what_was_commanded_a_moment_ago_is_not_remembered_for_ever(monkeypatch:
 
 def test_what_waits_is_forgotten_with_its_partition_and_in_no_other() -> None:
     waiting = Waiting()
-    items = [Item(Keyed(key), ("topic", partition), offset, 0.0) for key, partition, offset in ITEMS]  # type: ignore[arg-type]  # a key is all that is asked of the message
+    items = [
+        Item(Keyed(key), ("topic", partition), offset, "desk", 0.0)  # type: ignore[arg-type]  # as much as it is asked for
+        for key, partition, offset in ITEMS
+    ]
     for item in items:
         waiting.add(item)
     waiting.drop([("topic", 1)])
-    assert (len(waiting), waiting.of("topic")) == (3, 3)
+    assert (len(waiting), waiting.most("topic"), waiting.of(("topic", 0), "desk")) == (3, 3, 3)
+    assert waiting.most("other") == waiting.of(("topic", 1), "desk") == waiting.of(("topic", 0), "other") == 0
     assert (b"a" in waiting, b"b" in waiting) == (True, False)
     first_of_each = list(waiting.settled(lambda item: item.offset != 5))
     assert [item.offset for item in first_of_each] == [0, 4]
@@ -785,6 +789,9 @@ class Keyed:
 
     def key(self) -> bytes:
         return self.found
+
+    def value(self) -> bytes:
+        return b""
 
 
 def test_two_workers_share_the_work_and_every_event_is_commanded_once(alone: Writing) -> None:
@@ -819,7 +826,10 @@ def test_transactions_of_unknown_outcome_neither_lose_nor_double_anything(alone:
     assert count <= 24 if commits else count == 24  # what was committed without our being told is not counted
 
 
-def test_many_that_wait_hold_up_their_own_topic_only_and_are_all_settled(alone: Writing) -> None:
+def test_many_that_wait_hold_up_their_own_topic_only_and_are_all_settled(
+    alone: Writing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(step, "_MOST_WAITING", 90)
     waiting = [post(f"C{n}", actor=BOT, recorded=long_ago(8)) for n in range(620)]
     with alone.routing() as worker:
         alone.tell(*waiting)
@@ -850,6 +860,27 @@ def test_where_so_many_wait_a_copy_is_not_waited_for_long(
         ),
         "a letter of one of the two",
     )
+
+
+def test_many_of_one_connection_that_wait_become_letters_before_they_hold_up_another(
+    alone: Writing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While commands to it are under way, whatever its own account does may be an echo: for minutes, were it few."""
+    monkeypatch.setattr(step, "_CROWDED", 10)
+    monkeypatch.setattr(decisions, "CROWDED_PATIENCE_SECONDS", 0.5)
+    alone.command(alone.order("chat", ORDER, "k", at=datetime.now(UTC) - timedelta(seconds=400)))
+    with alone.routing() as worker:
+        suspected = [post(f"C{n}", actor=BOT, recorded=long_ago(30)) for n in range(300)]
+        others = [post(f"W{n}", connection="wall") for n in range(20)]
+        alone.tell(*suspected, *others)
+        for event in others:
+            alone.await_command(event)
+        letter, *_ = alone.tail.wait(lambda record: record.topic == alone.topics.dead("flows").name, "a letter")
+        assert letter.headers["dl_reason"] == "delivery_timeout"
+        assert letter.headers["dl_stage"] == "echo"
+        waiting = worker.step._waiting  # type: ignore[attr-defined]  # its step is Flows
+        eventually(lambda: 0 < len(waiting) <= 6 * 10, "what is too much to be put aside")
+        assert alone.commands(*suspected) == []
 
 
 def test_a_marked_object_is_our_own_though_its_link_never_comes(writing: Writing, worker: Worker) -> None:

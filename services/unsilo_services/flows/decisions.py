@@ -17,7 +17,7 @@ from ..configuration import Configuration, connector_of
 from ..dead_letters import DeadLetter
 from ..rules import Flow, RuleFailed
 from .breaker import Breaker
-from .copies import Copies, CopyAwaited
+from .copies import CROWDED_PATIENCE_SECONDS, Copies, CopyAwaited
 from .known import Known
 from .route import Event, Issued, route
 from .stories import CREATIONS, barred, continued, judge, suspected
@@ -61,12 +61,18 @@ class Decisions:
     def decide(self, event: Event, since: float, crowded: bool) -> Decision | None:
         """What is to be done about an event; None if it has to wait.
 
-        `since` is when it was first looked at, on the monotonic clock; `crowded` says that many wait already.
+        `since` is when it was first looked at, on the monotonic clock; `crowded` says that many of its connection wait
+        already: then it does not wait for long, and becomes a letter instead.
         """
         flows = self._flows.get(event.envelope.type, [])
         story, taken_for = self._story(event, since)
         if taken_for == "wait":
-            return None
+            if not crowded or time.monotonic() - since < CROWDED_PATIENCE_SECONDS:
+                return None
+            why = (
+                f"whether the hub wrote this cannot be told while {event.connection} does not answer: put it back then"
+            )
+            return Decision(letters=[(flow, DeadLetter("delivery_timeout", why, "echo")) for flow in flows])
         if taken_for == "echo":
             return Decision(suppressed=[(None, "echo")], taken_for="echo") if flows else Decision()
         try:

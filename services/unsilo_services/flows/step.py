@@ -24,8 +24,8 @@ from .waiting import Item, Waiting
 log = logging.getLogger(__name__)
 
 CONSUMER = "flows"
-_MOST_WAITING = 500  # of one topic
-_CROWDED = 250
+_MOST_WAITING = 700  # of one partition: which records are held has to fit into the metadata of its offset
+_CROWDED = 250  # of one connection there: it gets letters then, before it holds up others
 _LOOK_AGAIN_SECONDS = 0.5
 
 
@@ -67,7 +67,7 @@ class Flows(Step):
 
     def paused(self) -> Collection[str]:
         FLOW_WAITING.set(len(self._waiting))
-        return [topic for topic in self.event_topics() if self._waiting.of(topic) >= _MOST_WAITING]
+        return [topic for topic in self.event_topics() if self._waiting.most(topic) >= _MOST_WAITING]
 
     def due(self) -> bool:
         """Whether something was learned, or time has passed, since what waits was last looked at."""
@@ -75,7 +75,7 @@ class Flows(Step):
             return False
         version, ended, took = self._looked_at
         passed = time.monotonic() - ended
-        return passed > _LOOK_AGAIN_SECONDS or (self._known.version != version and passed > 3 * took)
+        return passed > 3 * took and (passed > _LOOK_AGAIN_SECONDS or self._known.version != version)
 
     def process(self, records: Sequence[Message], outbox: Outbox) -> None:
         self._known.check()
@@ -84,9 +84,10 @@ class Flows(Step):
             outbox.finish(item.partition, item.offset)
         self._looked_at = (version, time.monotonic(), time.monotonic() - began)
         for message in records:
-            if _type_of(message) not in self._decisions.awaited:
+            if _header(message, "ce_type") not in self._decisions.awaited:
                 continue
-            item = Item(message, partition_of(message), int(message.offset() or 0), began)
+            connection = _header(message, "ce_connection")
+            item = Item(message, partition_of(message), int(message.offset() or 0), connection, began)
             if item.key in self._waiting or not self._settles(item, outbox):
                 self._waiting.add(item)
                 outbox.hold(item.partition, item.offset)
@@ -102,7 +103,8 @@ class Flows(Step):
         try:
             event = read_event(item.message)
             connection = event.connection
-            decision = self._decisions.decide(event, item.since, self._waiting.of(item.partition[0]) >= _CROWDED)
+            crowded = self._waiting.of(item.partition, item.connection) >= _CROWDED
+            decision = self._decisions.decide(event, item.since, crowded)
         except Exception as error:  # whatever is wrong with one event must not stop everybody else's
             log.error("an event of %s cannot be routed: %s", connection, where(error))
             letter = DeadLetter("payload_malformed", where(error), "read")
@@ -141,6 +143,6 @@ def _count(event: Event, outcome: str, outbox: Outbox) -> None:
     outbox.when_committed(FLOW_EVENTS.labels(event.connection, outcome).inc)
 
 
-def _type_of(message: Message) -> str:
-    value = next((value for name, value in headers_of(message) if name == "ce_type"), None)
+def _header(message: Message, wanted: str) -> str:
+    value = next((value for name, value in headers_of(message) if name == wanted), None)
     return "" if value is None else value.decode("utf-8", "replace")
