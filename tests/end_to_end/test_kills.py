@@ -115,6 +115,7 @@ class Scene:
     port: int
     gateway: Gateway
     services: dict[str, Process]
+    monitor: Process
     sender: Sender
     kills: list[tuple[str, float]] = field(default_factory=list)
     idle: list[str] = field(default_factory=list)
@@ -163,6 +164,11 @@ class Scene:
             self.idle.append(name)
         self.found[name] = self.done(name)
         self.services[name] = self.hub.start(name)
+
+    def kill_monitor(self) -> None:
+        """Which only looks on: nothing at a receiver may be explained by its end."""
+        self.monitor.kill()
+        self.monitor = self.hub.start("monitor")
 
     def kill_broker(self) -> None:
         with self._a_request_is_met():
@@ -213,7 +219,7 @@ def prepared(broker: LocalKafka, hub: Writing, sink: Remote, port: int) -> Scene
     hub.configure([desk, section("sink", "standardwebhooks", settings=there, audience="internal")], [FLOW])
     gateway = hub.start_gateway(port)
     services = {name: hub.start(name) for name in READS}
-    return Scene(broker, hub, port, gateway, services, Sender(gateway.url))
+    return Scene(broker, hub, port, gateway, services, hub.start("monitor"), Sender(gateway.url))
 
 
 def play(scene: Scene) -> Sequence[int]:
@@ -221,8 +227,8 @@ def play(scene: Scene) -> Sequence[int]:
     sender = scene.sender
     normalizer, flows, delivery = (partial(scene.kill_service, name) for name in READS)
     kills: list[Callable[[], None]] = [
-        scene.kill_gateway, normalizer, flows, delivery, scene.kill_broker, delivery, normalizer, flows, delivery,
-        scene.kill_gateway,
+        scene.kill_gateway, normalizer, flows, delivery, scene.kill_monitor, scene.kill_broker, delivery, normalizer,
+        flows, delivery, scene.kill_gateway,
     ]  # fmt: skip
     with ThreadPoolExecutor(SENDERS) as pool:
         running = [pool.submit(sender.send, range(start, DELIVERIES, SENDERS)) for start in range(SENDERS)]
@@ -236,7 +242,7 @@ def play(scene: Scene) -> Sequence[int]:
         finally:
             sender.closed = True
     eventually(scene.settled, "all to be done", 180)
-    assert all(service.alive() for service in scene.services.values())
+    assert all(service.alive() for service in (*scene.services.values(), scene.monitor))
     assert scene.idle == [], "killed without lag"
     return sender.acknowledged
 
