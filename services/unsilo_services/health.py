@@ -5,9 +5,11 @@ import threading
 from collections.abc import Callable
 from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.request import urlopen
+from urllib.request import ProxyHandler, build_opener
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+_DIRECT = build_opener(ProxyHandler({}))  # what is asked is near, and no proxy of a company knows it
 
 
 class HealthServer:
@@ -46,7 +48,7 @@ class HealthServer:
 def is_ready(address: str, seconds: float = 2.0) -> bool:
     """Whether a service of the hub is ready at an HTTP address: whatever else listens there answers otherwise."""
     try:
-        with urlopen(f"{address}/health/ready", timeout=seconds) as answer:  # noqa: S310  # callers check the scheme
+        with _DIRECT.open(f"{address}/health/ready", timeout=seconds) as answer:
             return bool(json.loads(answer.read(1000)) == {"ok": True})
     except (OSError, ValueError, HTTPException):
         return False

@@ -21,7 +21,7 @@ def keep_out_of_logs(secret: str) -> None:
 
 
 def _masked(line: str) -> str:
-    for secret in _secrets:
+    for secret in sorted(_secrets, key=len, reverse=True):  # one may be the beginning of another
         line = line.replace(secret, "***")
     return line
 

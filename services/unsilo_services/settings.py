@@ -53,7 +53,8 @@ def kafka_options(settings: HubSettings) -> dict[str, str]:
         for name, value in os.environ.items()
         if name.startswith(KAFKA_PREFIX)
     }
-    bootstrap = options.pop("bootstrap", None) or running(settings).get("bootstrap") or f"{LOCAL}:{_KAFKA_PORT}"
+    given = options.pop("bootstrap", None) or options.pop("bootstrap.servers", None)  # as librdkafka calls it
+    bootstrap = given or running(settings).get("bootstrap") or f"{LOCAL}:{_KAFKA_PORT}"
     return {**options, "bootstrap.servers": bootstrap}
 
 

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 5.0
 _ANSWER_SECONDS = 3.0
-_END_SECONDS = 30.0  # so long may an orderly end take: a client that is lost may never let go
+_END_SECONDS = 60.0  # so long may an orderly end take: a client that is lost may never let go
 _LOOKS = 2  # so often in a row a client has to fail where another one does not
 _LOOKS_OUTSIDE = 6  # so often in a row a member is none in the broker's eyes: it may be about to join
 
@@ -117,9 +117,16 @@ class StrandedWatch:
         self._failed = self._failed + 1 if failed else 0
         return self._failed >= _LOOKS
 
+    def _looks(self) -> bool:
+        try:
+            return self.look()
+        except Exception:  # a watch that ends would be missed by nobody
+            log.exception("whether Kafka is lost cannot be told; that is tried again")
+            return False
+
     def _run(self) -> None:
         while not self._stop.wait(LOOK_SECONDS):
-            if self.look():
+            if self._looks():
                 self.failure = KafkaLost(
                     f"a client has lost Kafka at {self._kafka.bootstrap} for good, or its place there: the "
                     "process ends, and is started anew by whatever keeps it running",

@@ -27,6 +27,12 @@ def test_options_of_any_cluster_are_passed_through(monkeypatch: pytest.MonkeyPat
     }
 
 
+def test_a_cluster_may_be_named_as_librdkafka_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("UNSILO_KAFKA_BOOTSTRAP", raising=False)
+    monkeypatch.setenv("UNSILO_KAFKA_BOOTSTRAP_SERVERS", "elsewhere:9092")
+    assert kafka_options(HubSettings()) == {"bootstrap.servers": "elsewhere:9092"}
+
+
 def test_a_cluster_that_is_named_counts_before_the_hub_that_runs_here(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -65,10 +65,10 @@ def show_letter(
         "flow": letter.flow,
         "attempts": letter.attempts,
         "first_failed_at": letter.first_at,
-        "died_at": shown(letter.died_at),
+        "died_at": letter.died_at,
         "of": named(letter.origin),
         "redrive_of": letter.redrive_of,
-        "redriven_at": shown(letter.redriven_at),
+        "redriven_at": letter.redriven_at,
         "bytes": letter.bytes,
     }
     headers = {name: text for name, text in texts(headers_of(message)).items() if not name.startswith("dl_")}
@@ -76,7 +76,7 @@ def show_letter(
     if as_json:
         show_json({**facts, "headers": headers, **({"payload": text} if payload else {})})
         return
-    show_facts(facts, False)
+    show_facts({**facts, "died_at": shown(letter.died_at), "redriven_at": shown(letter.redriven_at)}, False)
     console.print()
     show_facts({name: printable(value) for name, value in headers.items()}, False, verbatim=True)
     if payload:

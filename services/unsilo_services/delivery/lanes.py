@@ -199,7 +199,7 @@ class Lanes:
             return DeadLetter("delivery_timeout", str(error.last_attempt.exception()), "call", attempts)
         except Exception as error:  # a fault of the connector must not stop other commands
             log.error("the action of a command of %s failed: %s", order.connection, where(error))
-            return DeadLetter("delivery_rejected", f"the action failed: {where(error)}", "call")
+            return DeadLetter("delivery_rejected", f"the action failed: {where(error)}", "call", attempts)
         raise AssertionError("an attempt ends in one of these ways")
 
     async def _attempt(self, lane: _Lane, quiet: Quiet, job: Job, repeated: bool) -> Done:

@@ -110,7 +110,7 @@ class Table:
     def positions(self) -> dict[Partition, int]:
         """Which offset of each partition it expects next."""
         with self._changed:
-            return dict(self._positions)
+            return {at: self._positions.get(at, 0) for at in self._assigned}
 
     def get(self, key: bytes) -> bytes | None:
         """What stands under a key."""
@@ -141,9 +141,10 @@ class Table:
             if time.monotonic() >= look_again and self._takers.keys() - {topic for topic, _ in self._assigned}:
                 look_again = time.monotonic() + _NEW_TOPIC_SECONDS
                 new = {at for topic in self._takers for at in self._places(topic)} - self._assigned
-                if new:
-                    consumer.incremental_assign([TopicPartition(*at, self._checkpoint(at)) for at in new])
-                    self._assigned |= new
+                if new and (ends := self._ends_of(new)):
+                    consumer.incremental_assign([TopicPartition(*at, self._checkpoint(at, ends[at])) for at in new])
+                    with self._changed:
+                        self._assigned |= new
             self._read(consumer.consume(500, 0.05))
         consumer.close()
 
@@ -190,9 +191,19 @@ class Table:
             self._places_of[topic] = found
         return found
 
-    def _checkpoint(self, at: Partition) -> int:
-        found = self.get(_position_key(at))
-        return 0 if found is None else int(found)
+    def _ends_of(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
+        """The ends of the logs; nothing where they cannot be told yet."""
+        try:
+            return self._kafka.end_offsets([TopicPartition(*at) for at in partitions])
+        except KafkaException as error:
+            log.warning("what is known of writes: %s", error.args[0].str())
+            return {}
+
+    def _checkpoint(self, at: Partition, end: int) -> int:
+        found = int(self.get(_position_key(at)) or 0)
+        if found > end:
+            log.error("%s/%d ends at %d, and was read up to %d: it is read again", *at, end, found)
+        return found if found <= end else 0
 
 
 def _as_bytes(key: object) -> bytes:

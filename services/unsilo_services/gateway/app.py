@@ -184,4 +184,6 @@ async def _probe(kafka: Kafka, state: _State, reception: Reception, follower: Co
             if state.reachable:
                 log.error("%s: deliveries are answered 503", error.operator)
             state.reachable = False
+        except Exception:
+            log.exception("Kafka could not be looked after; that is tried again")
         await asyncio.sleep(_PROBE_PAUSE_SECONDS)

@@ -8,7 +8,15 @@ from itertools import islice
 from typing import Any
 
 from pydantic import ValidationError
-from unsilo_connectors.contract import MOST_PARTS, Answer, Connection, Connector, MalformedWebhook, WebhookRequest
+from unsilo_connectors.contract import (
+    MOST_PARTS,
+    Answer,
+    Connection,
+    Connector,
+    MalformedWebhook,
+    WebhookRequest,
+    no_handshake,
+)
 from unsilo_connectors.masking import masked_body, masked_headers
 from unsilo_schemas.topics import Topics
 
@@ -64,6 +72,8 @@ def doors(configuration: Configuration, topics: Topics) -> dict[str, Door]:
 
 def handshake(door: Door, request: WebhookRequest[Any]) -> Answer | None:
     """The answer that a verified request waits for, if it only asks whether we are there."""
+    if door.connector.handshake is no_handshake:
+        return None
     raw = request.part(request.body)
     try:
         return door.connector.handshake(door.connector.decode(raw), raw)

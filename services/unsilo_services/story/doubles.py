@@ -33,7 +33,7 @@ class Double:
         (self._port,) = free_ports(1)
         self._process: subprocess.Popen[bytes] | None = None
         self.url = f"http://{LOCAL}:{self._port}"
-        self._http = httpx.Client(base_url=self.url, timeout=30)
+        self._http = httpx.Client(base_url=self.url, timeout=30, trust_env=False)
 
     def start(self, hub: str) -> None:
         """Starts it; `hub` is where it sends its webhooks. Returns at once: `await_ready` waits."""

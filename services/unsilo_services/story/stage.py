@@ -98,7 +98,7 @@ class Stage:
         self.hub.await_ready()
         note_addresses(HubSettings(), {"gateway": self.hub.gateway, "bootstrap": kafka.bootstrap})
         begun.callback(note_addresses, HubSettings(), {})
-        self._http = begun.enter_context(httpx.Client(base_url=self.hub.gateway, timeout=30))
+        self._http = begun.enter_context(httpx.Client(base_url=self.hub.gateway, timeout=30, trust_env=False))
         self._await_followed()
 
     def _configure(self) -> Configuration:
