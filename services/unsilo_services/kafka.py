@@ -244,6 +244,11 @@ class Kafka:
         """How many partitions a topic has; 0 if it does not exist."""
         return _partitions(self.admin.list_topics(topic, timeout=REQUEST_SECONDS).topics, topic)
 
+    def existing(self, partitions: Iterable[Partition]) -> list[TopicPartition]:
+        """Those of the partitions whose topic there is."""
+        metadata = self.admin.list_topics(timeout=REQUEST_SECONDS).topics
+        return [TopicPartition(*at) for at in partitions if at[1] < _partitions(metadata, at[0])]
+
     def end_offsets(self, partitions: Sequence[TopicPartition], committed: bool = False) -> dict[Partition, int]:
         """The offset behind each partition's last record; with `committed`, behind the last that readers may see."""
         level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED

@@ -28,6 +28,7 @@ from .kafka import (
     Partition,
     Producer,
     TopicPartition,
+    TopicsUnusable,
     partition_of,
 )
 from .metrics import BATCH_SECONDS, TRANSACTIONS
@@ -231,8 +232,13 @@ class TransactionalLoop:
         return records
 
     def _begun_anew(self, partition: Partition, last: int) -> list[Message]:
-        """A log whose offsets begin again was made anew, or cut: whatever was committed, what it holds was not read."""
-        log.error("%s/%d begins again behind offset %d: it is read again", *partition, last)
+        """A log whose offsets begin again was made anew, or cut, which cannot be told apart: it is all read again.
+
+        What was done of it before is known to be a repeat, as far as whoever works on it remembers.
+        """
+        log.error("%s/%d begins again behind offset %d: it is read from its beginning", *partition, last)
+        self._step.revoking([partition])
+        self._step.revoked([partition])
         self._step.aborted()
         self._made_anew.add(partition)
         self._rewind()
@@ -289,8 +295,8 @@ class TransactionalLoop:
             raise self._fenced(fault) from error
         try:
             self._restore_topics()
-        except KafkaException as still:
-            log.warning("whether all topics are there cannot be seen: %s", still.args[0].str())
+        except (KafkaException, TopicsUnusable) as still:
+            log.warning("topics that are missing cannot be made: %s", still)
         self._producer = self._new_producer()
 
     def _reason(self, fault: KafkaError) -> KafkaError:
@@ -318,7 +324,7 @@ class TransactionalLoop:
         self._until_answered("what is remembered", lambda: self._step.assigned(partitions))
         for partition, progress in self._resumed(committed).items():
             self._progress[partition] = progress
-            self._last.pop(partition, None)
+            self._last[partition] = progress.offset - 1
             self._consumer.seek(TopicPartition(*partition, progress.offset))
 
     def _follow_topics(self) -> None:
@@ -336,8 +342,7 @@ class TransactionalLoop:
         self._until_answered("what is remembered", lambda: self._step.assigned(assigned))
         resumed = self._resumed(found)
         self._progress.update(resumed)
-        for partition in resumed:
-            self._last.pop(partition, None)
+        self._last |= {partition: progress.offset - 1 for partition, progress in resumed.items()}
         consumer.incremental_assign([TopicPartition(*partition, found.offset) for partition, found in resumed.items()])
         self.ready = True
         log.info("assigned %s", ", ".join(f"{topic}/{number}" for topic, number in sorted(assigned)) or "nothing")
@@ -354,6 +359,7 @@ class TransactionalLoop:
         for partition in revoked:
             self._progress.pop(partition, None)
             self._paused.discard(partition)
+            self._made_anew.discard(partition)
         self._step.revoked(revoked)
         log.info("gave back %s", ", ".join(f"{topic}/{number}" for topic, number in sorted(revoked)))
 

@@ -84,7 +84,7 @@ VALUES: Mapping[MetricWrapperBase, Mapping[str, Mapping[str, str]]] = {
             "too_slow": "503: its body did not come within 8 seconds, or within four fifths of what the most impatient "
             "sender waits",
             "no_address": "404: sent to where nothing is",
-            "wrong_method": "405: not sent by POST",
+            "wrong_method": "405: by a method that the address does not take",
             "gone": "the sender hung up before its request was complete; nothing is stored, nobody is answered",
             "turned_away": "no answer: its network connection was closed, because its address, or all together, had as "
             "many open as may be",

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from .errors import UnsiloError
-from .kafka import Kafka, KafkaException, KafkaUnavailable, Partition, TopicPartition
+from .kafka import Kafka, KafkaException, KafkaUnavailable, Partition
 
 log = logging.getLogger(__name__)
 
@@ -60,8 +60,7 @@ class StrandedWatch:
         self._member: Member | None = None
         self._outside = 0
         self._readers: list[Reader] = []
-        self._behind: dict[tuple[int, Partition], int] = {}  # by reader: where it stands and should not
-        self._still = 0
+        self._standing: dict[tuple[int, Partition], tuple[int, int]] = {}  # by reader: where, and for how many looks
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="stranded", daemon=True)
         self.failure: KafkaLost | None = None
@@ -88,18 +87,19 @@ class StrandedWatch:
 
     def _lost_place(self) -> bool:
         """A reader stands still, look after look, before the end of what it reads."""
-        behind: dict[tuple[int, Partition], int] = {}
+        standing: dict[tuple[int, Partition], tuple[int, int]] = {}
         try:
             for number, reader in enumerate(self._readers):
                 positions = reader.positions
-                ends = self._kafka.end_offsets([TopicPartition(*at) for at in positions], committed=True)
-                behind |= {(number, at): offset for at, offset in positions.items() if offset < ends[at]}
+                ends = self._kafka.end_offsets(self._kafka.existing(positions), committed=True)
+                for at, end in ends.items():
+                    if positions[at] < end:
+                        offset, looks = self._standing.get((number, at), (-1, 0))
+                        standing[number, at] = positions[at], looks + 1 if offset == positions[at] else 0
         except KafkaException:
             return False
-        stands = behind.items() & self._behind.items()
-        self._behind = behind
-        self._still = self._still + 1 if stands else 0
-        return self._still >= _LOOKS_OUTSIDE
+        self._standing = standing
+        return any(looks >= _LOOKS_OUTSIDE for _, looks in standing.values())
 
     def _lost_group(self) -> bool:
         """Asks the broker: a consumer that has lost its group for good does not even answer what it is called there."""

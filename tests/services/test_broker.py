@@ -233,6 +233,7 @@ def test_a_hub_starts_a_broker_again_that_died_where_it_was_and_gives_up_where_t
         hub.stop()
 
 
+@pytest.mark.kafka
 def test_says_what_a_broker_that_dies_at_start_said_last(tmp_path: Path) -> None:
     (tmp_path / "topics").mkdir()
     (tmp_path / "topics" / "meta.properties").write_text("version=1\nnode.id=7\ncluster.id=somebody-elses\n")

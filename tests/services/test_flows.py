@@ -868,6 +868,7 @@ def test_many_of_one_connection_that_wait_become_letters_before_they_hold_up_ano
     """While commands to it are under way, whatever its own account does may be an echo: for minutes, were it few."""
     monkeypatch.setattr(step, "_CROWDED", 10)
     monkeypatch.setattr(decisions, "CROWDED_PATIENCE_SECONDS", 0.5)
+    alone.configure(flows=[{**FLOWS[3], "id": "never", "when": "entity.body == ''"}])
     alone.command(alone.order("chat", ORDER, "k", at=datetime.now(UTC) - timedelta(seconds=400)))
     with alone.routing() as worker:
         suspected = [post(f"C{n}", actor=BOT, recorded=long_ago(30)) for n in range(300)]
@@ -878,6 +879,8 @@ def test_many_of_one_connection_that_wait_become_letters_before_they_hold_up_ano
         letter, *_ = alone.tail.wait(lambda record: record.topic == alone.topics.dead("flows").name, "a letter")
         assert letter.headers["dl_reason"] == "delivery_timeout"
         assert letter.headers["dl_stage"] == "echo"
+        letters = alone.tail.all(lambda record: record.topic == alone.topics.dead("flows").name)
+        assert {record.headers["dl_flow"] for record in letters} == {"posts"}
         waiting = worker.step._waiting  # type: ignore[attr-defined]  # its step is Flows
         eventually(lambda: 0 < len(waiting) <= 6 * 10, "what is too much to be put aside")
         assert alone.commands(*suspected) == []

@@ -648,6 +648,7 @@ def test_knows_no_other_ways_in(gateway: Gateway, desk: str) -> None:
         "urn:unsilo:problem:no_address",
     ]
     assert all(answer.headers["content-type"] == "application/problem+json" for answer in (asked, beside))
+    assert asked.headers["allow"] == "POST"
     now = [gateway.count("unknown", outcome) for outcome in ("wrong_method", "no_address")]
     assert [after - then for after, then in zip(now, before, strict=True)] == [1, 1]
     assert gateway.post(f"{desk}/..", TICKET.body, signed("zendesk", TICKET.body)).status_code in (401, 404)

@@ -21,6 +21,7 @@ from unsilo_services.kafka import (
     Partition,
     Producer,
     TopicPartition,
+    TopicsUnusable,
     deadline,
     partition_of,
 )
@@ -284,6 +285,24 @@ def test_a_topic_that_is_made_anew_under_a_running_worker_is_read_from_its_begin
     assert ended == []
 
 
+def test_a_topic_that_is_made_anew_is_read_from_its_beginning_also_where_nothing_was_read_since_the_start(
+    bench: Bench,
+) -> None:
+    first, second = [b"a%d" % n for n in range(50)], [b"b%d" % n for n in range(20)]
+    bench.write(*first)
+    with running(bench.loop(Copier(bench.out.name))):
+        bench.wrote(*first)
+    again = bench.loop(Copier(bench.out.name))
+    with running(again) as ended:
+        eventually(lambda: len(again.assigned) == 2, "both partitions")
+        bench.kafka.admin.delete_topics([bench.source.name])[bench.source.name].result(30)
+        eventually(lambda: not bench.kafka.partitions(bench.source.name))
+        bench.kafka.create([bench.source])
+        bench.write(*second)
+        eventually(lambda: set(bench.read()) >= set(second), "all of the new topic")
+    assert ended == []
+
+
 def test_a_batch_that_takes_longer_than_a_transaction_may_is_tried_in_parts(bench: Bench) -> None:
     values = [b"%d" % number for number in range(100)]
     sizes: list[int] = []
@@ -311,6 +330,13 @@ def test_a_topic_that_is_missing_is_made_again_where_it_is_written(
     bench.kafka.admin.delete_topics([bench.out.name])[bench.out.name].result(30)
     eventually(lambda: not bench.kafka.partitions(bench.out.name))
     bench.write(b"1", b"2")
+    refused = [TopicsUnusable("one of three brokers is away")]
+
+    def restore() -> None:
+        if refused:
+            raise refused.pop()
+        bench.kafka.create([bench.out])
+
     worker = TransactionalLoop(
         bench.kafka,
         "copier",
@@ -318,7 +344,7 @@ def test_a_topic_that_is_missing_is_made_again_where_it_is_written(
         "a",
         lambda: [bench.source.name],
         Copier(bench.out.name),
-        restore_topics=lambda: bench.kafka.create([bench.out]),
+        restore_topics=restore,
     )
     with running(worker) as ended:
         eventually(lambda: bench.kafka.partitions(bench.out.name), "the topic")

@@ -123,6 +123,7 @@ def test_a_reader_that_stands_still_before_the_end_is_stranded_after_a_while(
         producer.produce(topic.name, b"", b"%d" % number, 0)
     assert producer.flush(30) == 0
     watch = StrandedWatch(kafka)
+    watch.watch_reader(Reader("there-is-none"))
     watch.watch_reader(reader := Reader(topic.name))
     for _ in range(2 * stranded._LOOKS_OUTSIDE):
         assert not watch.look(), "it goes on"

@@ -94,8 +94,12 @@ class LocalKafka:
         """Starts it again once it has ended, where its clients look for it. Raises BrokerUnavailable."""
         assert self._claim is not None  # noqa: S101  # it was started
         self._port = int(self.bootstrap.rpartition(":")[2])
-        self.log_path.replace(self.log_path.with_suffix(".log.1"))
-        self._launch(self._claim)
+        try:
+            if self.log_path.exists():
+                self.log_path.replace(self.log_path.with_suffix(".log.1"))
+            self._launch(self._claim)
+        except OSError as error:
+            raise _unusable(self._folder, error) from error
 
     def poll(self) -> int | None:
         """The exit code of a broker that has ended (negative: by that signal); None while it runs."""

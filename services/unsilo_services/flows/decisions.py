@@ -5,7 +5,7 @@ Nothing of a decision is done before all of it is known, so that an event that h
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,7 @@ from ..rules import Flow, RuleFailed
 from .breaker import Breaker
 from .copies import CROWDED_PATIENCE_SECONDS, Copies, CopyAwaited
 from .known import Known
-from .route import Event, Issued, route
+from .route import Event, Issued, route, wants
 from .stories import CREATIONS, barred, continued, judge, suspected
 
 _CLOCKS_DIFFER_MS = 1000  # between the gateway and flows
@@ -72,7 +72,8 @@ class Decisions:
             why = (
                 f"whether the hub wrote this cannot be told while {event.connection} does not answer: put it back then"
             )
-            return Decision(letters=[(flow, DeadLetter("delivery_timeout", why, "echo")) for flow in flows])
+            wanted = [flow for flow in flows if wants(flow, event, self._plain(event))]
+            return Decision(letters=[(flow, DeadLetter("delivery_timeout", why, "echo")) for flow in wanted])
         if taken_for == "echo":
             return Decision(suppressed=[(None, "echo")], taken_for="echo") if flows else Decision()
         try:
@@ -112,10 +113,14 @@ class Decisions:
                 return event.story, "wait"
             current = True  # now there can be no link that is not in the table: look once more
 
+    def _plain(self, event: Event) -> Callable[[str], str]:
+        """What turns a text of the event's system into plain text."""
+        section = self._configuration.connections.get(event.connection)
+        return as_is if section is None else connector_of(section).plain
+
     def _routed(self, event: Event, story: Story, flows: Sequence[Flow], since: float, crowded: bool) -> Decision:
         """The commands of those flows that an event starts. Raises CopyAwaited."""
-        section = self._configuration.connections.get(event.connection)
-        plain = as_is if section is None else connector_of(section).plain
+        plain = self._plain(event)
 
         def twins(object_id: str, connection: str) -> Mapping[str, Any] | None:
             return self._copies.find(object_id, connection, since, crowded)

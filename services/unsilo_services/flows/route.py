@@ -85,6 +85,14 @@ def read_event(message: Message) -> Event:
     return event
 
 
+def wants(flow: Flow, event: Event, plain: Callable[[str], str]) -> bool:
+    """Whether an event starts a flow; also where that cannot be told, which is for `route` to say."""
+    try:
+        return event.only in (None, flow.id) and flow.holds(Seen(context_of(event.envelope.type, event.data), plain))
+    except RuleFailed:
+        return True
+
+
 def route(event: Event, story: Story, flow: Flow, plain: Callable[[str], str], twins: Twins) -> Iterator[Issued]:
     """The commands of a flow, if its condition holds. Raises RuleFailed, and what `twins` raises."""
     seen = Seen(context_of(event.envelope.type, event.data), plain)

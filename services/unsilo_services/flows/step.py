@@ -24,7 +24,7 @@ from .waiting import Item, Waiting
 log = logging.getLogger(__name__)
 
 CONSUMER = "flows"
-_MOST_WAITING = 700  # of one partition: which records are held has to fit into the metadata of its offset
+_MOST_WAITING = 700  # of one partition: which of its records are held should fit into the metadata of its offset
 _CROWDED = 250  # of one connection there: it gets letters then, before it holds up others
 _LOOK_AGAIN_SECONDS = 0.5
 
@@ -103,8 +103,7 @@ class Flows(Step):
         try:
             event = read_event(item.message)
             connection = event.connection
-            crowded = self._waiting.of(item.partition, item.connection) >= _CROWDED
-            decision = self._decisions.decide(event, item.since, crowded)
+            decision = self._decisions.decide(event, item.since, self._crowded(item))
         except Exception as error:  # whatever is wrong with one event must not stop everybody else's
             log.error("an event of %s cannot be routed: %s", connection, where(error))
             letter = DeadLetter("payload_malformed", where(error), "read")
@@ -114,6 +113,11 @@ class Flows(Step):
             return False
         self._do(decision, item, event, outbox)
         return True
+
+    def _crowded(self, item: Item) -> bool:
+        """Whether what waits must not wait for long: there is much of its connection, or others are held up."""
+        of_connection = self._waiting.of(item.partition, item.connection)
+        return of_connection >= _CROWDED or self._waiting.most(item.partition[0]) >= _MOST_WAITING
 
     def _do(self, decision: Decision, item: Item, event: Event, outbox: Outbox) -> None:
         if decision.taken_for is not None:

@@ -23,7 +23,7 @@ class Problem:
 UNTRUSTED = Problem(401, "untrusted", "The request does not prove its sender, or there is no such address.")
 BROKEN_HTTP = Problem(400, "broken", "The request's framing or content coding is broken.")
 NO_ADDRESS = Problem(404, "no_address", "There is nothing here. Deliveries come to /in/CONNECTION.")
-WRONG_METHOD = Problem(405, "wrong_method", "Deliveries come by POST.")
+WRONG_METHOD = Problem(405, "wrong_method", "This address takes another method. Deliveries come by POST.")
 TOO_LARGE = Problem(413, "too_large", "The body is larger than this address takes.")
 WRONG_TYPE = Problem(415, "wrong_type", "This address takes other content types or codings.")
 TOO_FAST = Problem(429, "too_fast", "More than this address takes in a minute.", retry_after=30)

@@ -68,9 +68,13 @@ def create_app(kafka: Kafka, topics: Topics, follower: ConfigFollower) -> FastAP
     @app.exception_handler(HTTPException)
     async def elsewhere(request: Request, error: HTTPException) -> Response:
         """What is no delivery: the web framework has found no address or no method for it."""
-        problem = WRONG_METHOD if error.status_code == WRONG_METHOD.status else NO_ADDRESS
+        problem = {each.status: each for each in (NO_ADDRESS, WRONG_METHOD)}.get(error.status_code)
+        if problem is None:
+            return Response(status_code=error.status_code, headers=error.headers)
         REQUESTS.labels(UNKNOWN, problem.name).inc()
-        return _response(problem)
+        response = _response(problem)
+        response.headers.update(error.headers or {})
+        return response
 
     @app.get("/schemas/{file}")
     async def schema(file: str) -> Response:
