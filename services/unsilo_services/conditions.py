@@ -24,6 +24,9 @@ _CEL = re.compile(
 )
 
 
+_HAS = re.compile(r"\bhas\(\s*(entity(?:\.\w+)+)\s*\)")
+
+
 class ConditionBroken(Exception):
     """A condition cannot be asked as it is written. The message says what would be right."""
 
@@ -47,6 +50,8 @@ class Condition:
     def __init__(self, text: str) -> None:
         """Raises ConditionBroken."""
         self._program = _compiled(text)
+        self.asked_for = [tuple(found[1].split(".")) for found in _HAS.finditer(text)]
+        """The ways to fields that it asks for by `has`: a misspelt one is never there, and fails nothing."""
         self._steps = [0] * (_MOST_LISTS + 1)  # by how many lists they are inside of
         self._reads = [0] * (_MOST_LISTS + 1)
         self._most_written = 1  # items that a list in the condition itself may have

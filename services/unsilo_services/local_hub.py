@@ -10,6 +10,7 @@ from pathlib import Path
 
 from unsilo_schemas.topics import CONSUMERS, Topics
 
+from .broker.failure import BrokerUnavailable
 from .broker.local import LocalKafka
 from .errors import UnsiloError
 from .health import is_ready
@@ -108,9 +109,13 @@ class LocalHub:
             steady = time.monotonic() - self._broker_began_at > _BROKER_STEADY_SECONDS
             self._broker_restarts = 1 if steady else self._broker_restarts + 1
             if self._broker_restarts > _BROKER_RESTARTS:
-                raise failure
+                raise BrokerUnavailable(f"{failure}. It ends again and again: the hub ends with it", failure.developer)
             self._say(f"{failure}: it starts again")
-            self._start_broker(self.broker.restart)
+            try:
+                self._start_broker(self.broker.restart)
+            except BrokerUnavailable:
+                if self.broker.poll() is None:  # else it ended while it started: the next turn sees to that
+                    raise
 
     def _start_broker(self, start: Callable[[], None]) -> None:
         start()

@@ -5,7 +5,7 @@ in.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -100,6 +100,7 @@ class Flow:
         self._steps = [step for step in steps if step is not None]
         for event in self.types:
             slips += self._slips_on(event, steps, configuration)
+        slips += self._slips_of_has()
         found: dict[Path, RuleBroken] = {}
         for slip in slips:  # every event type may show the same one
             found.setdefault(slip.path, slip)
@@ -141,6 +142,13 @@ class Flow:
                 raise RuleFailed(_fault(error, step.action)) from None
             yield number, Intent(step.connection, step.name, arguments, target)
 
+    def _slips_of_has(self) -> Iterator[RuleBroken]:
+        """A field that is asked for by `has`, and that none of the event types has, is misspelt."""
+        contexts = [context_of(event.name, example(event)) for event in self.types]
+        for way in () if self._condition is None else self._condition.asked_for:
+            if contexts and not any(_leads(context, way) for context in contexts):
+                yield RuleBroken(("when",), f"asks for {'.'.join(way)}, which none of its events ever has")
+
     def _slips_on(
         self, event: EventType, steps: Iterable[_Step | None], configuration: Configuration
     ) -> Iterator[RuleBroken]:
@@ -175,6 +183,17 @@ class Flow:
 def context_of(type: str, data: Mapping[str, Any]) -> dict[str, Any]:
     """What conditions and texts see: `entity`, `changed`, `previous`, `complete` and `type`."""
     return {"previous": {}, **data, "type": type}
+
+
+def _leads(context: Any, way: Sequence[str]) -> bool:
+    """Whether a way may lead to a field: below what holds names of the source's own, any does."""
+    for step in way:
+        if step in ("custom", "previous") or not isinstance(context, Mapping):
+            return True
+        if step not in context:
+            return False
+        context = context[step]
+    return True
 
 
 def _slips_of_types(section: FlowSection) -> Iterator[RuleBroken]:

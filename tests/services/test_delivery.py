@@ -34,6 +34,7 @@ from unsilo_schemas.envelope import Envelope
 from unsilo_schemas.identity import entity_id
 from unsilo_schemas.link import End
 from unsilo_services.audit import POSTPONED, RESUMED
+from unsilo_services.broker.local import free_ports
 from unsilo_services.configuration import ConnectionSection
 from unsilo_services.delivery import calls, delays, jobs, lanes, quiet
 from unsilo_services.delivery.delays import Delay, Delays
@@ -400,6 +401,19 @@ def test_the_log_says_why_commands_wait_once_for_each_reason_and_when_they_go_on
         (POSTPONED, {"why": "standardwebhooks answered 500"}),
         (RESUMED, {}),
     ]
+
+
+def test_says_where_nobody_answers_and_what_the_system_said_of_it(writing: Writing, worker: Worker) -> None:
+    (port,) = free_ports(1)
+    canary = "canary-" + number()
+    sink = to_receiver(writing, f"http://user:{canary}@127.0.0.1:{port}/{canary}?{canary}")
+    sent(writing, sink, 1)
+    found = eventually(lambda: delays_noted(writing, sink))
+    assert found[0] == (
+        POSTPONED,
+        {"why": f"standardwebhooks is out of reach at 127.0.0.1:{port} (Connection refused)"},
+    )
+    writing.disconnect(sink)
 
 
 def delays_noted(hub: Writing, connection: str) -> list[tuple[str, Any]]:

@@ -123,6 +123,7 @@ def test_no_event_makes_a_condition_raise(when: str, fields: Mapping[str, Any]) 
         ("1 + 1", "must be true or false"),
         ("null", "must be true or false"),
         ("entity.titel == ''", "there is no field 'titel': write has(…)"),
+        ("has(entity.titel) && entity.titel == ''", "asks for entity.titel, which none of its events ever has"),
         ("entity.custom.tier == 'gold'", "write has(…) && …"),
         ("nobody == 1", "Undefined variable"),
         ("entity.title > 3", "No such overload"),

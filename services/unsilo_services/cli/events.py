@@ -86,6 +86,8 @@ def tail(
             begun = True
         said = _said(envelope, message.value())
         show_line((envelope.recordedtime, envelope.connection, short_name(envelope.type), said), widths)
+    if once and not begun and not as_json:
+        tell("nothing there; an event's time is when its delivery came, also after a redrive")
 
 
 def _said(envelope: Envelope, value: bytes | None) -> str:

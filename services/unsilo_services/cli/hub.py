@@ -71,6 +71,11 @@ class Hub:
         try:
             self.kafka.wait(_AT_ONCE_SECONDS if absent else REACH_SECONDS)
         except KafkaUnavailable:
+            if absent and "gateway" in running(self.settings):
+                raise KafkaUnavailable(
+                    f"the hub's Kafka at {self.kafka.bootstrap} is away: where `unsilo up` runs, it starts it again "
+                    "within seconds and says so; where it runs no more, start it"
+                ) from None
             if absent or self.kafka.bootstrap != running(self.settings).get("bootstrap"):
                 raise
             raise KafkaUnavailable(

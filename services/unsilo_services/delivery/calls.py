@@ -1,6 +1,8 @@
 """Makes the calls that actions ask for."""
 
 import asyncio
+import os
+import socket
 import ssl
 from collections.abc import Generator, Mapping
 from functools import cache
@@ -60,7 +62,7 @@ async def _send(http: httpx.AsyncClient, call: Call, trace: Mapping[str, str]) -
     except (UnicodeEncodeError, httpx.LocalProtocolError):  # the message of either holds the header
         raise Refused("would need a header that HTTP does not have: check the connection's secret") from None
     except httpx.HTTPError as error:
-        raise Postponed(f"is out of reach ({type(error).__name__})") from None
+        raise Postponed(f"is out of reach at {_host(call.url)} ({_cause(error)})") from None
     except TimeoutError:
         raise Postponed(f"takes more than {CALL_SECONDS:.0f} seconds for an answer") from None
 
@@ -85,3 +87,21 @@ async def _answer(http: httpx.AsyncClient, call: Call, trace: Mapping[str, str])
 def _trusted() -> ssl.SSLContext:
     """Whom we trust, read once: every connection has a client of its own."""
     return httpx.create_ssl_context()
+
+
+def _host(url: str) -> str:
+    """Where a call goes, without what may hold a secret: the path, the query, and whoever is named before an @."""
+    address = httpx.URL(url)
+    return address.host + (f":{address.port}" if address.port else "")
+
+
+def _cause(error: BaseException) -> str:
+    """What the system said, as far as it did; else the kind of the error."""
+    deeper: BaseException | None = error
+    while deeper is not None:
+        if isinstance(deeper, (ssl.SSLError, socket.gaierror)) and deeper.strerror:
+            return deeper.strerror
+        if isinstance(deeper, OSError) and deeper.errno:
+            return os.strerror(deeper.errno)
+        deeper = deeper.__cause__ or deeper.__context__
+    return type(error).__name__
