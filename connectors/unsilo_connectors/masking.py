@@ -15,8 +15,10 @@ _NO_SECRET = frozenset({"idempotency-key"})
 
 def masked_headers(headers: Mapping[str, str], secrets: Secrets, also: Collection[str] = ()) -> dict[str, str]:
     """The headers, with the value of each secret one replaced. `also` names further ones, in lower case."""
-    hidden = {*secrets.headers, *also}
-    return {name: MASK if name in hidden or is_secret(name) else value for name, value in headers.items()}
+    return {
+        name: MASK if name in secrets.headers or name in also or is_secret(name) else value
+        for name, value in headers.items()
+    }
 
 
 @lru_cache(maxsize=4096)

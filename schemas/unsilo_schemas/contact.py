@@ -14,4 +14,4 @@ class Contact(Entity):
     merged_into: Reference | None = None
 
 
-CONTACT = EntityType("crm", "contact", Contact, verbs=("created", "updated", "deleted", "merged", "restored"))
+CONTACT = EntityType("crm", "contact", Contact, verbs=("created", "updated", "deleted", "restored", "merged"))

@@ -19,6 +19,7 @@ from unsilo_schemas.link import End
 from unsilo_schemas.space import SPACE
 from unsilo_schemas.ticket import TICKET
 from unsilo_schemas.topics import Topics
+from unsilo_services.cache import CacheUnusable
 from unsilo_services.configuration import Configuration, ConnectionSection, FlowSection, HubSection
 from unsilo_services.dead_letters import original_headers
 from unsilo_services.flows import copies, decisions, step
@@ -733,12 +734,18 @@ class Read:
         return self.event.headers
 
 
-def test_a_partition_that_is_given_back_takes_along_what_waits_of_it() -> None:
-    known: Any = Unread()
+def beside(known: Any) -> Flows:
+    """The step, with most of the flows of this module, and what it is told of writes."""
     flows = Flows(Topics("x"), known)
     sections = {found["id"]: FlowSection.model_validate(found) for found in FLOWS[:4]}
     connections = {"helpdesk": DESK, "chat": CHAT}
     flows.configure(Configuration(HubSection(), connections, sections, {"helpdesk": [AGENT], "chat": [BOT]}))
+    return flows
+
+
+def test_a_partition_that_is_given_back_takes_along_what_waits_of_it() -> None:
+    known: Any = Unread()
+    flows = beside(known)
     mine, theirs = comment(number()), comment(number())
     outcome: Any = Outcome()
     records: Any = [Read(mine, ("t", 0, 7)), Read(theirs, ("t", 1, 8))]
@@ -749,6 +756,23 @@ def test_a_partition_that_is_given_back_takes_along_what_waits_of_it() -> None:
     outcome.done.clear()
     flows.process([], outcome)
     assert outcome.done == [("put", "x.command.chat"), ("finish", ("t", 0, 7))]
+
+
+def test_a_cache_that_cannot_be_read_ends_flows_and_makes_no_letter_of_an_event(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    known: Any = Unread()
+    flows = beside(known)
+
+    def unusable(*anything: Any) -> None:
+        raise CacheUnusable("make room")
+
+    monkeypatch.setattr(known.links, "twin", unusable)
+    outcome: Any = Outcome()
+    records: Any = [Read(comment(number()), ("t", 0, 7))]
+    with pytest.raises(CacheUnusable):
+        flows.process(records, outcome)
+    assert outcome.done == []
 
 
 def test_what_was_commanded_a_moment_ago_is_not_remembered_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,6 +102,13 @@ class Bench:
         self.kafka.read_to_end([TopicPartition(self.out.name, 0)], lambda message: found.append(message.value() or b""))
         return found
 
+    def make_anew(self, *values: bytes) -> None:
+        """Deletes the input and makes it again, with these in it."""
+        self.kafka.admin.delete_topics([self.source.name])[self.source.name].result(30)
+        eventually(lambda: not self.kafka.partitions(self.source.name))
+        self.kafka.create([self.source])
+        self.write(*values)
+
     def loop(self, step: Any, slot: str = "a", kind: type[TransactionalLoop] = TransactionalLoop) -> TransactionalLoop:
         return kind(self.kafka, "copier", self.prefix, slot, lambda: list(self.topics), step, poll_seconds=0.02)
 
@@ -277,10 +284,7 @@ def test_a_topic_that_is_made_anew_under_a_running_worker_is_read_from_its_begin
     bench.write(*first)
     with running(bench.loop(Copier(bench.out.name))) as ended:
         bench.wrote(*first)
-        bench.kafka.admin.delete_topics([bench.source.name])[bench.source.name].result(30)
-        eventually(lambda: not bench.kafka.partitions(bench.source.name))
-        bench.kafka.create([bench.source])
-        bench.write(*second)
+        bench.make_anew(*second)
         eventually(lambda: set(bench.read()) >= set(second), "all of the new topic")
     assert ended == []
 
@@ -295,10 +299,7 @@ def test_a_topic_that_is_made_anew_is_read_from_its_beginning_also_where_nothing
     again = bench.loop(Copier(bench.out.name))
     with running(again) as ended:
         eventually(lambda: len(again.assigned) == 2, "both partitions")
-        bench.kafka.admin.delete_topics([bench.source.name])[bench.source.name].result(30)
-        eventually(lambda: not bench.kafka.partitions(bench.source.name))
-        bench.kafka.create([bench.source])
-        bench.write(*second)
+        bench.make_anew(*second)
         eventually(lambda: set(bench.read()) >= set(second), "all of the new topic")
     assert ended == []
 

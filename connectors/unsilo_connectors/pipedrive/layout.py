@@ -32,7 +32,8 @@ class Layout:
         entity = self._facts(change, state)
         writer(self.entity.model).check(entity)  # first: what follows relies on the types
         changed, previous = self._difference(change, state, before) if before else (_gone(entity, change), {})
-        verb = "merged" if "merged_into" in entity else self._verb(change, state, before)
+        verbs = [*self.verbs(change, state, before), *(["merged"] if "merged_into" in entity else [])]
+        verb = max(verbs, key=self.entity.verbs.index)
         yield Event(
             type=self.entity[verb],
             key=change.key,
@@ -42,9 +43,6 @@ class Layout:
             previous=previous or None,
             actor=change.actor,
         )
-
-    def _verb(self, change: Change, state: State, before: State) -> str:
-        return max(self.verbs(change, state, before), key=self.entity.verbs.index)
 
     @cached_property
     def _followers(self) -> dict[str, dict[str, Field]]:

@@ -9,6 +9,7 @@ from unsilo_schemas.catalogue import ENTITY_TYPES
 from unsilo_schemas.topics import Topics
 
 from ..audit import SUPPRESSED, audit_record
+from ..cache import CacheUnusable
 from ..configuration import Configuration
 from ..dead_letters import DeadLetter, bury
 from ..errors import where
@@ -104,6 +105,8 @@ class Flows(Step):
             event = read_event(item.message)
             connection = event.connection
             decision = self._decisions.decide(event, item.since, self._crowded(item))
+        except CacheUnusable:  # nothing is wrong with the event
+            raise
         except Exception as error:  # whatever is wrong with one event must not stop everybody else's
             log.error("an event of %s cannot be routed: %s", connection, where(error))
             letter = DeadLetter("payload_malformed", where(error), "read")
