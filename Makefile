@@ -8,11 +8,15 @@ UV_VERSION := 0.13.9
 UV := $(or $(shell command -v uv 2>/dev/null),.tools/bin/uv)
 export UV_PYTHON_DOWNLOADS := never
 
-# Looked for only when a recipe needs it. A name on the path may be a shim with nothing behind it, so each is run.
-PYTHONS := python3 python3.13 python3.12 python3.11 python
-SUITABLE := import sys; (3, 11) <= sys.version_info < (3, 14) or sys.exit(1); print(sys.executable)
+# Looked for only when a recipe needs it. A name on the path may be a shim with nothing behind it, so each is run. The
+# system's own comes first: distributions build theirs with profile-guided optimisation. One that pyenv compiles goes
+# without unless told otherwise, and takes a quarter more CPU for the same events.
+PYTHONS := /usr/bin/python3 python3 python3.13 python3.12 python3.11 python
+SUITABLE := import sys$(if $(filter .tools/%,$(UV)),; import ensurepip); \
+	(3, 11) <= sys.version_info < (3, 14) or sys.exit(1); print(sys.executable)
 PYTHON = $(or $(shell for name in $(PYTHONS); do $$name -c '$(SUITABLE)' 2>/dev/null && break; done),$(NO_PYTHON))
-NO_PYTHON = $(error No Python 3.11, 3.12 or 3.13 answers to $(PYTHONS): install one and try again)
+NO_PYTHON = $(error No Python 3.11, 3.12 or 3.13 answers to $(PYTHONS): install one (on Debian and Ubuntu with \
+	python3-venv) and try again)
 
 .PHONY: help
 help:
@@ -64,7 +68,8 @@ clean: ## Delete environment and caches; the hub's data in .unsilo stays
 
 .venv/.synced: uv.lock pyproject.toml $(wildcard */pyproject.toml) | $(UV)
 	@echo "Installing the packages of uv.lock into .venv"
-	@$(UV) sync --quiet --locked --python "$(PYTHON)"
+	@$(UV) sync --quiet --locked --compile-bytecode --python "$(PYTHON)"
+	@$(BIN)/python -m compileall -q schemas connectors services
 	@touch $@
 
 .tools/bin/uv:
