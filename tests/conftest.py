@@ -77,7 +77,8 @@ def running_kafka() -> Iterator[str]:
         with kafka_in_docker() as bootstrap:
             yield bootstrap
     else:
-        with LocalKafka(Path(".unsilo/kafka"), ephemeral=True) as kafka:
+        # The topics of some 300 hubs fill the heap that is enough for one: collecting garbage then takes all its time.
+        with LocalKafka(Path(".unsilo/kafka"), ephemeral=True, heap_mb=2048) as kafka:
             yield kafka.bootstrap
 
 

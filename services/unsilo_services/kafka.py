@@ -4,6 +4,7 @@ Every producer partitions as Java does (`murmur2_random`), or joins would miss; 
 only.
 """
 
+import struct
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -17,7 +18,6 @@ from confluent_kafka import (
     OFFSET_END,
     TIMESTAMP_NOT_AVAILABLE,
     Consumer,
-    ConsumerGroupState,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -294,19 +294,20 @@ class Kafka:
 
     @_while_leaders_move
     def group(self, name: str) -> Group:
-        """A group as it is now; without members where there is none of that name. Raises KafkaException."""
-        described = self.admin.describe_consumer_groups([name], request_timeout=REQUEST_SECONDS)[name]
-        try:
-            found = described.result()
-        except KafkaException as error:
-            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
-                return Group()
-            raise
-        members = (
-            frozenset((tp.topic, tp.partition) for tp in member.assignment.topic_partitions) for member in found.members
-        )
-        settled = found.state in (ConsumerGroupState.STABLE, ConsumerGroupState.EMPTY)
-        return Group(tuple(members), settled, frozenset(member.client_id for member in found.members))
+        """A group as it is now; without members where there is none of that name. Raises KafkaException.
+
+        Asked by the older of two ways, which asks each broker: the newer one asks the group's coordinator, and takes
+        its process down where the connection to that is lost meanwhile: confluentinc/librdkafka#4605.
+        """
+        for group in self.admin.list_groups(name, timeout=REQUEST_SECONDS):
+            if group.error is not None:
+                raise KafkaException(group.error)
+            return Group(
+                tuple(_assigned(member.assignment) for member in group.members),  # type: ignore[arg-type]  # typed as None there
+                group.state in ("Stable", "Empty"),
+                frozenset(member.client_id for member in group.members),  # type: ignore[misc]  # the same
+            )
+        return Group(settled=False)
 
     def read_to_end(
         self, partitions: Sequence[TopicPartition], take: Callable[[Message], None], poll_seconds: float = 0.5
@@ -348,6 +349,19 @@ class Kafka:
         finally:
             consumer.close()
         return ends
+
+
+def _assigned(assignment: bytes) -> frozenset[Partition]:
+    """What a member of a group was given, in the consumer protocol's own form; nothing where that is still to come."""
+    found: set[Partition] = set()
+    at = 2  # behind the version
+    for _ in range(*struct.unpack_from(">i", assignment, at) if assignment else (0,)):
+        (length,) = struct.unpack_from(">h", assignment, at + 4)
+        topic = assignment[at + 6 : at + 6 + length].decode()
+        (count,) = struct.unpack_from(">i", assignment, at + 6 + length)
+        found |= {(topic, number) for number in struct.unpack_from(f">{count}i", assignment, at + 10 + length)}
+        at += 6 + length + 4 * count
+    return frozenset(found)
 
 
 def headers_of(message: Message) -> list[tuple[str, bytes | None]]:

@@ -188,15 +188,14 @@ class Scene:
 
     @contextmanager
     def _a_request_is_met(self) -> Iterator[None]:
-        def under_way() -> set[int] | None:
-            now = self.sender.under_way.copy()
-            if len(now) >= SENDERS // 2:  # one might be answered before the kill comes
-                return now
-            self.sender.happened += SENDERS
-            return None
+        def under_way() -> set[int]:
+            return self.sender.under_way.copy()
 
-        met = eventually(under_way, "requests to be under way")
+        self.sender.happened += DELIVERIES // 20  # so that nobody is idle when the kill comes
+        several = SENDERS // 2  # one might be answered before
+        met = eventually(lambda: now if len(now := under_way()) >= several else None, "requests to be under way")
         yield
+        met = met | under_way()  # those before may have been answered just in time
         eventually(lambda: met & self.sender.failed, "one of them to come to nothing")
 
     def _killed(self, what: str) -> None:
