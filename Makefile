@@ -32,7 +32,7 @@ run: setup ## Run a whole hub and a story that crosses it (ONCE=1: then exit)
 
 .PHONY: test
 test: setup ## Run the tests (ARGS="-m 'not kafka'" for those without a Kafka)
-	@$(BIN)/pytest -n 3 $(ARGS)
+	@$(BIN)/pytest -n 3 --dist worksteal $(ARGS)
 
 .PHONY: check
 check: setup | $(UV) ## Check format, lint, types, import rules and uv.lock; change nothing
