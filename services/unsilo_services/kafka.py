@@ -369,6 +369,12 @@ def headers_of(message: Message) -> list[tuple[str, bytes | None]]:
     return message.headers() or []  # type: ignore[return-value]  # as read, they are always a list of name and bytes
 
 
+def header_of(message: Message, wanted: str) -> str | None:
+    """The first header of that name as text, whatever its bytes are; None where there is none, or an empty one."""
+    value = next((value for name, value in headers_of(message) if name == wanted), None)
+    return value.decode("utf-8", "backslashreplace") if value else None
+
+
 def recorded_at(message: Message) -> datetime:
     """A record's Kafka timestamp, to the millisecond."""
     kind, milliseconds = message.timestamp()

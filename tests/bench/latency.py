@@ -17,7 +17,7 @@ from hub import Hub
 from load import percentile, requests, steady
 from processes import wait_for
 from unsilo_schemas.identity import event_id
-from unsilo_services.kafka import OFFSET_END, TopicPartition, headers_of
+from unsilo_services.kafka import OFFSET_END, TopicPartition, header_of
 
 _PER_SECOND = 500
 _CONNECTIONS = 32
@@ -70,7 +70,7 @@ def _read(hub: Hub, numbers: dict[str, int], seen_at: Any, listening: Any, secon
         if message is None or message.error():
             continue
         now = time.time()
-        found = next((value for name, value in headers_of(message) if name == "ce_id" and value), b"").decode()
+        found = header_of(message, "ce_id")
         if found in numbers and not seen_at[numbers[found]]:
             seen_at[numbers[found]] = now
             left -= 1

@@ -20,7 +20,7 @@ from unsilo_schemas.topics import CONSUMERS
 
 from ..audit import REDRIVEN, SUPPRESSED
 from ..configuration import connection_of, connector_of
-from ..kafka import Message, TopicPartition, headers_of, recorded_at
+from ..kafka import Message, TopicPartition, header_of, headers_of, recorded_at
 from ..progress import Progress
 from ..raw_records import read_raw
 from .audit_trail import Noted, delays, noted
@@ -110,10 +110,7 @@ class Record:
 
     def header(self, name: str) -> str:
         """A header as text; empty where there is none."""
-        for found, value in headers_of(self.message):
-            if found == name and value is not None:
-                return value.decode("utf-8", "backslashreplace")
-        return ""
+        return header_of(self.message, name) or ""
 
     def json(self) -> Mapping[str, Any]:
         """Its value; empty where that is no JSON object."""

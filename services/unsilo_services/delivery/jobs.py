@@ -16,7 +16,7 @@ from unsilo_schemas.envelope import Envelope
 from ..audience import CLOSED, may_write
 from ..configuration import Configuration, SecretUnavailable, connection_of, connector_of, from_environment
 from ..dead_letters import REDRIVE_OF, DeadLetter
-from ..kafka import Message, headers_of
+from ..kafka import Message, header_of, headers_of
 
 GIVEN_UP_AFTER = timedelta(hours=24)
 _TRIED_AT_LEAST = timedelta(hours=1)  # also where the hub itself was down for a day
@@ -43,7 +43,7 @@ class Order:
     @property
     def repeated(self) -> bool:
         """Whether it may have been carried out, in part at least: by an earlier worker, or before it was put back."""
-        return self.again or any(name == REDRIVE_OF for name, _ in headers_of(self.message))
+        return self.again or header_of(self.message, REDRIVE_OF) is not None
 
     def given_up_at(self, now: datetime) -> datetime:
         """Until when it is tried, if it is first tried now."""

@@ -11,7 +11,7 @@ from dataclasses import astuple, dataclass, replace
 from heapq import heappop, heappush
 from typing import Literal
 
-from ..kafka import Message, headers_of
+from ..kafka import Message, header_of
 from .table import Changes, Table
 
 _FORGOTTEN_MS = 25 * 3_600_000  # longer than delivery tries: what is still open then will never be settled
@@ -128,10 +128,10 @@ class _Entry:
 
 
 def _id(message: Message) -> str:
-    for name, value in headers_of(message):
-        if name == "ce_id" and value:
-            return value.decode()
-    raise ValueError("no id")
+    found = header_of(message, "ce_id")
+    if found is None:
+        raise ValueError("no id")
+    return found
 
 
 def _copy_key(object_id: str, connection: str) -> bytes:

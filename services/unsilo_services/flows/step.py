@@ -13,7 +13,7 @@ from ..cache import CacheUnusable
 from ..configuration import Configuration
 from ..dead_letters import DeadLetter, bury
 from ..errors import where
-from ..kafka import Message, Partition, headers_of, partition_of
+from ..kafka import Message, Partition, header_of, partition_of
 from ..loop import Outbox, Step
 from ..metrics import FLOW_EVENTS, FLOW_WAITING
 from ..rules import Flow, RuleBroken
@@ -85,9 +85,9 @@ class Flows(Step):
             outbox.finish(item.partition, item.offset)
         self._looked_at = (version, time.monotonic(), time.monotonic() - began)
         for message in records:
-            if _header(message, "ce_type") not in self._decisions.awaited:
+            if header_of(message, "ce_type") not in self._decisions.awaited:
                 continue
-            connection = _header(message, "ce_connection")
+            connection = header_of(message, "ce_connection") or ""
             item = Item(message, partition_of(message), int(message.offset() or 0), connection, began)
             if item.key in self._waiting or not self._settles(item, outbox):
                 self._waiting.add(item)
@@ -148,8 +148,3 @@ class Flows(Step):
 
 def _count(event: Event, outcome: str, outbox: Outbox) -> None:
     outbox.when_committed(FLOW_EVENTS.labels(event.connection, outcome).inc)
-
-
-def _header(message: Message, wanted: str) -> str:
-    value = next((value for name, value in headers_of(message) if name == wanted), None)
-    return "" if value is None else value.decode("utf-8", "replace")

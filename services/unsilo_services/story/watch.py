@@ -9,7 +9,7 @@ from typing import Any
 
 from unsilo_schemas.envelope import Envelope
 
-from ..kafka import OFFSET_END, Kafka, Message, TopicPartition, headers_of
+from ..kafka import OFFSET_END, Kafka, Message, TopicPartition, header_of, headers_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +83,10 @@ class Watch:
     def _read(self, message: Message) -> Seen:
         topic = str(message.topic()).removeprefix(self._prefix + ".")
         layer, _, rest = topic.partition(".")
-        headers = headers_of(message)
         if layer in ("raw", "dead"):
-            reason = next((value.decode() for name, value in headers if name == "dl_reason" and value), "")
+            reason = header_of(message, "dl_reason") or ""
             return Seen(layer, time.monotonic(), rest, reason, "", "", None)
-        envelope = Envelope.from_headers(headers)
+        envelope = Envelope.from_headers(headers_of(message))
         data = json.loads(message.value() or b"null")
         return Seen(
             layer,
