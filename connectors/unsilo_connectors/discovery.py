@@ -42,6 +42,8 @@ def line_of(error: BaseException, name: str) -> str:
 
 def in_a_line(error: BaseException, name: str) -> str:
     """An error of a connector's author, with its place and its message."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{Path(error.filename).name}:{error.lineno}: {type(error).__name__}: {error.msg}"
     return ": ".join(filter(None, (line_of(error, name), type(error).__name__, str(error))))
 
 

@@ -26,15 +26,18 @@ class DeadLetter(Exception):
     """A record cannot be processed. It is kept on `dead` with this reason and can be redriven once that is mended.
 
     `error` is for people and names places and types, never values; of what a sender wrote, only a plain event type.
-    `attempts` is how often it was tried before that was said.
+    `attempts` is how often it was tried before that was said, `first_at` when it failed first; None: only now.
     """
 
-    def __init__(self, reason: Reason, error: str, stage: str, attempts: int = 1) -> None:
+    def __init__(
+        self, reason: Reason, error: str, stage: str, attempts: int = 1, first_at: datetime | None = None
+    ) -> None:
         super().__init__(f"{reason}: {error}")
         self.reason: Reason = reason
         self.error = error
         self.stage = stage
         self.attempts = attempts
+        self.first_at = first_at
 
 
 def bury(
@@ -73,7 +76,7 @@ def letter_headers(message: Message, letter: DeadLetter, consumer: str, at: date
         "dl_reason": letter.reason,
         "dl_error": letter.error[:1000],
         ATTEMPTS: str(letter.attempts + (int(tried) if tried.isdecimal() else 0)),
-        FIRST_AT: before.get(FIRST_AT) or timestamp(at),
+        FIRST_AT: before.get(FIRST_AT) or timestamp(letter.first_at or at),
         "dl_last_at": timestamp(at),
     }
     return [*original_headers(headers), *((name, text.encode()) for name, text in facts.items())]

@@ -65,6 +65,11 @@ def test_an_author_is_told_in_a_sentence_what_is_left_to_do(author: Reader) -> N
     webhook.write_text(webhook.read_text().replace('"ticket.created": created', '"ticket.made": created'))
     with pytest.raises(AssertionError, match=r"acme cannot map .*acme declares no event type 'ticket.created'"):
         record(author)
+    webhook.write_text("def created(:")
+    with pytest.raises(AssertionError, match=r"acme cannot be loaded: webhook.py:1: SyntaxError: invalid syntax"):
+        record(author)
+    with pytest.raises(AssertionError, match=r"'acme' is there, and is shown once it can be loaded: webhook.py:1"):
+        author.run(shell(".venv/bin/unsilo connectors show acme"))
     webhook.write_text("nonsense")
     with pytest.raises(AssertionError, match=r"acme cannot be loaded: webhook.py:1: NameError"):
         record(author)

@@ -438,7 +438,8 @@ def test_send_says_what_stands_in_its_way(hub: Hub, unsilo: Unsilo, file: Path) 
     assert "unsilo connections list" in unsilo(hub, "send", "helpdesk", "ticket_created").err
     unsilo(hub, "apply")
     assert "unsilo up" in unsilo(hub, "send", "helpdesk", "ticket_created", "--gateway", "http://127.0.0.1:1").err
-    assert "NOT_SET" in unsilo(hub, "send", "chat", "message").err
+    why = "connection chat: environment variable NOT_SET is not set or empty, here: send signs with it"
+    assert why in unsilo(hub, "send", "chat", "message").err
     nothing = unsilo(hub, "send", "helpdesk", "no-such-sample")
     assert nothing.code == 1
     assert "neither a file nor" in nothing.err
@@ -741,7 +742,7 @@ def test_nothing_that_is_there_to_be_copied_is_folded_on_a_narrow_terminal(hub: 
     wanted = {
         ("connections", "list"): [f"http://localhost:8080/in/{name}" for name in ids],
         ("dead", "list"): ["normalizer/0/0", "source_unmapped", ids[0]],
-        ("status",): [*ids, "`unsilo run normalizer`", "`unsilo run gateway`"],
+        ("status",): [*ids, "`unsilo doctor`", "`unsilo run gateway`"],
         ("topics",): [raw, hub.topics.command(ids[0]).name],
     }
     for words, copied in wanted.items():

@@ -447,10 +447,23 @@ class TestTrace:
         assert {"command", "dead"} <= {step["kind"] for step in story}
         assert "comment (flow replies)" in story[0]["what"]
 
+    def test_tells_of_a_command_that_died_and_was_put_back_in_the_order_in_which_it_happened(
+        self, ward: Hub, unsilo: Unsilo
+    ) -> None:
+        id, topic = "6d1c9c0e-43f6-5a55-9be5-0f4b1a6f7d11", ward.topics.command("ward").name
+        headers = [("ce_id", id.encode()), ("ce_connection", b"ward")]
+        write(ward, topic, b'{"action": "comment", "flow": "replies"}', b"a third key", headers)
+        command = next(m for m in ward.read(topic) if headers_as_text(m)["ce_id"] == id)
+        unsilo(ward, "dead", "redrive", bury(ward, command, "delivery", "delivery_rejected"), "--yes")
+        (story,) = self.stories(unsilo(ward, "trace", id, "--json"))
+        happened = [(step["kind"], "put back" in step["what"]) for step in story if step["kind"] != "waits"]
+        assert happened == [("command", False), ("dead", False), ("redriven", False), ("command", True)]
+
     def test_says_what_it_read_where_it_finds_nothing(self, told: Told, unsilo: Unsilo) -> None:
         ran = unsilo(told.hub, "trace", "desk:999999", "--since", "1h")
         assert ran.code == 1
         assert re.search(r"nothing found: read \d+ records since", ran.err)
+        assert "`unsilo connections show desk` tells of those" in ran.err
 
     def test_refuses_what_names_nothing(self, told: Told, unsilo: Unsilo) -> None:
         assert "there are chat, desk" in unsilo(told.hub, "trace", "nobody:1").err
@@ -511,7 +524,7 @@ class TestStatus:
     def test_names_a_service_that_is_down_in_plain_text(self, hub: Hub, unsilo: Unsilo) -> None:
         hub.connect(section("desk", "zendesk"))
         lines = unsilo(hub, "status").out.splitlines()
-        assert "normalizer\tno worker: `unsilo run normalizer` starts one" in lines
+        assert "normalizer\tno worker, or it hangs: `unsilo doctor` says what to do" in lines
         assert any(line.startswith("desk\traw\t") and line.endswith("normalizer, down") for line in lines)
 
     def test_watches_until_it_is_told_to_stop(self, hub: Hub) -> None:
@@ -649,6 +662,7 @@ class TestDoctor:
             assert self.level(unsilo, hub, "senders", "signature_wrong") == level
         deliver(hub, "desk", ticket("1"), at=datetime.now(UTC))
         assert self.level(unsilo, hub, "senders", "signature_wrong") == "look"
+        assert "a later delivery was taken in" in unsilo(hub, "doctor").out
 
     def level(self, unsilo: Unsilo, hub: Hub, check: str, what: str) -> str:
         found = self.findings(unsilo(hub, "doctor", "--json"))[check]

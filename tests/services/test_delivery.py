@@ -335,6 +335,16 @@ def test_what_a_remote_does_not_take_for_a_day_is_a_letter(
         writing.disconnect(sink)
 
 
+def test_a_letter_says_when_its_command_failed_first(writing: Writing, worker: Worker) -> None:
+    with remote(lambda arrival: (503, {}, b"") if len(there.arrived) < 3 else (422, {}, b"")) as there:
+        sink = to_receiver(writing, there.url)
+        [letter] = writing.await_letter("delivery", sent(writing, sink, 1).id)
+        first, last = (datetime.fromisoformat(letter.headers[name]) for name in ("dl_first_at", "dl_last_at"))
+        waited = there.arrived[2].at - there.arrived[1].at  # between a failure after the first and the refusal
+        assert (last - first).total_seconds() >= waited
+        assert letter.headers["dl_attempts"] == "3"
+
+
 @pytest.mark.parametrize(
     ("first_tried", "given_up"),
     [

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 from unsilo_connectors.contract import Connector
-from unsilo_connectors.discovery import connectors
+from unsilo_connectors.discovery import broken, connectors
 from unsilo_connectors.samples import samples
 from unsilo_schemas.catalogue import EVENT_TYPES
 from unsilo_schemas.example import example as made_up
@@ -43,6 +43,8 @@ def show_connector(
 
     Example: unsilo connectors show zendesk
     """
+    if name in broken():
+        raise fail(f"connector {name!r} is there, and is shown once it can be loaded: {broken()[name]}")
     if name not in connectors():
         raise fail(f"there is no connector {name!r}: `unsilo connectors list` shows those there are")
     show_facts(_connector_facts(connectors()[name]), as_json)

@@ -4,6 +4,7 @@ import ipaddress
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from statistics import median
 from urllib.parse import urlsplit
 
@@ -202,19 +203,23 @@ def senders(examination: Examination) -> Iterator[Finding]:
                 f"enter the address of `unsilo connections show {name}` at the vendor",
             )  # fmt: skip
     counts: Counter[tuple[str, str]] = Counter()
+    last: dict[tuple[str, str], datetime] = {}
     skews: defaultdict[str, list[float]] = defaultdict(list)
     for note in examination.refusals:
         reason = str(note.facts.get("reason"))
         if reason in SKEWED:
             skews[note.connection or ""].append(float(note.facts.get("skew_seconds") or 0))
         else:
-            counts[note.connection or "", reason] += 1
+            kind = (note.connection or "", reason)
+            counts[kind] += 1
+            last[kind] = max(note.at, last.get(kind, note.at))
     yield from _skewed(skews, examination.refused_last)
     for (connection, reason), count in counts.most_common():
         level, remedy = _refused(connection, reason, examination.refused_last.get(connection, ()))
         yield Finding(
             level,
-            f"{counted(count, 'delivery', 'deliveries')} to {connection or 'no connection of ours'} refused: {reason}",
+            f"{counted(count, 'delivery', 'deliveries')} to {connection or 'no connection of ours'} refused: {reason}, "
+            f"the last {lasting((examination.now - last[connection, reason]).total_seconds())} ago",
             remedy,
         )
 
@@ -256,5 +261,7 @@ def _refused(connection: str, reason: str, last: Sequence[Noted]) -> tuple[Level
             "wrong",
             f"the last {wrong} signed deliveries were all refused: compare its secret at the vendor with ours",
         )
+    if not lately:
+        return "look", "a later delivery was taken in: it is mended, have the vendor send these again; or it is noise"
     differs = "its secret there and ours differ" if reason in _WRONG_PROOF else "it was told of no secret there"
     return "look", f"if it is the vendor: {differs}; if not, somebody is knocking"

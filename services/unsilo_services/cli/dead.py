@@ -1,5 +1,6 @@
 """`unsilo dead`: what could not be processed, why, and putting it back once that is mended."""
 
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -76,7 +77,12 @@ def show_letter(
     if as_json:
         show_json({**facts, "headers": headers, **({"payload": text} if payload else {})})
         return
-    show_facts({**facts, "died_at": shown(letter.died_at), "redriven_at": shown(letter.redriven_at)}, False)
+    times = {
+        "first_failed_at": _shown(letter.first_at),
+        "died_at": shown(letter.died_at),
+        "redriven_at": shown(letter.redriven_at),
+    }
+    show_facts({**facts, **times}, False)
     console.print()
     show_facts({name: printable(value) for name, value in headers.items()}, False, verbatim=True)
     if payload:
@@ -169,3 +175,11 @@ def _json(letter: Letter) -> dict[str, Any]:
         "of": named(letter.origin),
         "bytes": letter.bytes,
     }
+
+
+def _shown(at: str) -> str:
+    """A time as a header has it; as it stands there where it is none."""
+    try:
+        return shown(datetime.fromisoformat(at))
+    except ValueError:
+        return at

@@ -15,7 +15,7 @@ from unsilo_schemas.catalogue import ENTITY_TYPES, EVENT_TYPES
 from unsilo_schemas.envelope import Envelope
 from unsilo_schemas.topics import Topics
 
-from ..configuration import connection_of, connector_of, from_environment, short_name
+from ..configuration import SecretUnavailable, connection_of, connector_of, from_environment, short_name
 from ..kafka import (
     OFFSET_END,
     Kafka,
@@ -127,6 +127,8 @@ def send(
     body, headers = _body(what, found, connection, content_type)
     try:
         signed = connector.sign(body, connection_of(section, from_environment).settings, datetime.now(UTC))
+    except SecretUnavailable as error:
+        raise fail(f"connection {connection}: {error}, here: send signs with it, as the gateway verifies") from None
     except UnusableSecret as error:
         raise fail(f"nothing can be signed for {connection} with its secret: {error}") from None
     address = gateway or gateway_address(hub)

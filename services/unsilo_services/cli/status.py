@@ -109,8 +109,9 @@ def _state(item: Service) -> str:
     if item.idle:
         return "nothing to do: no connection needs it"
     if not item.workers:
-        where = f"does not answer at {item.address}" if item.address else "no worker"
-        return f"{where}: `unsilo run {item.name}` starts one"
+        if item.address:
+            return f"does not answer at {item.address}: `unsilo run {item.name}` starts one"
+        return "no worker, or it hangs: `unsilo doctor` says what to do"
     if item.address:
         return f"answers at {item.address}"
     return "1 worker" if item.workers == 1 else f"{item.workers} workers"

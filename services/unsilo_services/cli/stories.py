@@ -13,7 +13,7 @@ from .hub import Place, named
 from .letters import Letter
 from .trail import Delivery, Findings, Record
 
-_ORDER = ("raw", "event", "suppressed", "command", "answer", "waits", "dead", "redriven")
+_ORDER = ("redriven", "raw", "event", "suppressed", "command", "answer", "waits", "dead")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,13 @@ def told(found: Findings) -> list[Story]:
     for root, step in _steps(found):
         stories.setdefault(root, Story(root)).steps.append(step)
     for story in stories.values():
-        story.steps.sort(key=lambda step: (step.at, _ORDER.index(step.kind)))
+        story.steps.sort(key=_turn)
     return sorted(stories.values(), key=lambda story: story.began_at)
+
+
+def _turn(step: Step) -> tuple[int, int]:
+    """Where a step stands in its story: by the millisecond, which is all that Kafka keeps of a time."""
+    return int(step.at.timestamp() * 1000), _ORDER.index(step.kind)
 
 
 def _steps(found: Findings) -> Iterator[tuple[str, Step]]:
@@ -69,6 +74,8 @@ def _steps(found: Findings) -> Iterator[tuple[str, Step]]:
         yield root, Step("event", at, event.connection, _type(event), event.place, event.id)
         if event.place in found.waiting:
             yield root, Step("waits", at, event.connection, "for flows, or there for the answer to another command")
+    for command in found.put_back:
+        yield _root_of_command(found, command), _given(command)
     for command in found.commands.values():
         yield from ((_root_of_command(found, command), step) for step in _commanded(found, command))
     letters: dict[str, str] = {}
@@ -113,10 +120,16 @@ def _delivered(delivery: Delivery, dead: bool, again: bool) -> Step:
     return Step("raw", record.at, record.place[0].partition(".raw.")[2], what, record.place)
 
 
-def _commanded(found: Findings, command: Record) -> Iterator[Step]:
+def _given(command: Record) -> Step:
     data = command.json()
     what = f"{data.get('action', '')} (flow {data.get('flow', '')})"
-    yield Step("command", command.at, command.connection, what, command.place, command.id)
+    if command.header(REDRIVE_OF):
+        what += ", put back"
+    return Step("command", command.at, command.connection, what, command.place, command.id)
+
+
+def _commanded(found: Findings, command: Record) -> Iterator[Step]:
+    yield _given(command)
     link = found.links.get(command.id)
     if link is not None:
         yield Step("answer", link.at, link.connection, written(link.entity()), link.place, link.id)

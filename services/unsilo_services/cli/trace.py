@@ -28,7 +28,8 @@ def trace(
     """
     start = moment(since)
     hub = Hub.reach()
-    found = Search(hub, Reference.parse(hub, reference), start, limit).run()
+    meant = Reference.parse(hub, reference)
+    found = Search(hub, meant, start, limit).run()
     stories = told(found)
     searched = {
         "since": start.isoformat() if as_json else shown(start),
@@ -42,16 +43,21 @@ def trace(
             if number:
                 console.print()
             show_rows([_row(story, step) for step in story.steps], False, "", spare=["where"])
-        _say(found, searched, stories)
+        _say(found, searched, stories, meant)
     if not stories:
         raise typer.Exit(1)
 
 
-def _say(found: Findings, searched: dict[str, Any], stories: Sequence[Story]) -> None:
+def _say(found: Findings, searched: dict[str, Any], stories: Sequence[Story], meant: Reference) -> None:
     if found.left_out:
         tell(f"{len(found.left_out)} older events are left out: --limit shows more")
     what = f"read {counted(searched['records'], 'record')} since {searched['since']}"
-    tell(what if stories else f"nothing found: {what}; --since goes further back")
+    if stories:
+        tell(what)
+        return
+    tell(f"nothing found: {what}; --since goes further back")
+    for name in sorted(meant.connections):
+        tell(f"a delivery that was refused left no trace: `unsilo connections show {name}` tells of those")
 
 
 def _row(story: Story, step: Step) -> dict[str, Any]:

@@ -141,6 +141,8 @@ class Findings:
     published: dict[str, datetime] = field(default_factory=dict)
     """When the events were."""
     commands: dict[str, Record] = field(default_factory=dict)
+    put_back: list[Record] = field(default_factory=list)
+    """Records of commands that stand on their topic once more since a redrive."""
     links: dict[str, Record] = field(default_factory=dict)
     """The answers, by command."""
     echoes: dict[str, str] = field(default_factory=dict)
@@ -237,6 +239,8 @@ class Search:
 
         def take(record: Record) -> None:
             if record.causation in found.events or record.id in found.links or record.id in self._ids:
+                if record.id in found.commands:
+                    found.put_back.append(found.commands[record.id])
                 found.commands[record.id] = record
 
         self._scan([self._hub.topics.command(name).name for name in self._hub.configuration.connections], take)

@@ -179,11 +179,18 @@ class Lanes:
     async def _until_settled(self, lane: _Lane, order: Order, prepare: Prepare, until: datetime) -> Outcome:
         quiet = lane.quiet
         attempts = 0
+        first_at: datetime | None = None
+
+        def postponed(state: RetryCallState) -> None:
+            nonlocal first_at
+            first_at = first_at or datetime.now(UTC)
+            lane.delays.postponed(order.envelope.id, str(_fault(state)))
+
         try:
             async for attempt in AsyncRetrying(
                 sleep=lambda seconds: quiet.rest(seconds),  # that of the attempt before, so that no change is missed
                 retry=retry_if_exception_type(Postponed),
-                before_sleep=lambda state: lane.delays.postponed(order.envelope.id, str(_fault(state))),
+                before_sleep=postponed,
                 wait=_pause,
                 stop=lambda state: datetime.now(UTC) >= until,
             ):
@@ -193,13 +200,13 @@ class Lanes:
                     async with lane.turn() as quiet, self._called():
                         return await self._attempt(lane, quiet, prepare(order), repeated)
         except DeadLetter as letter:
-            letter.attempts = attempts
+            letter.attempts, letter.first_at = attempts, first_at
             return letter
         except RetryError as error:
-            return DeadLetter("delivery_timeout", str(error.last_attempt.exception()), "call", attempts)
+            return DeadLetter("delivery_timeout", str(error.last_attempt.exception()), "call", attempts, first_at)
         except Exception as error:  # a fault of the connector must not stop other commands
             log.error("the action of a command of %s failed: %s", order.connection, where(error))
-            return DeadLetter("delivery_rejected", f"the action failed: {where(error)}", "call", attempts)
+            return DeadLetter("delivery_rejected", f"the action failed: {where(error)}", "call", attempts, first_at)
         raise AssertionError("an attempt ends in one of these ways")
 
     async def _attempt(self, lane: _Lane, quiet: Quiet, job: Job, repeated: bool) -> Done:
