@@ -24,7 +24,7 @@ RAW_BYTES = 4 * MEBIBYTE
 EVENT_BYTES = 4 * MEBIBYTE
 DEAD_BYTES = 6 * MEBIBYTE  # a dead letter is a raw record and the facts of its failure: none may be too large to post
 
-_NAME = re.compile(r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")
+NAME = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Topic:
     max_bytes: int = EVENT_BYTES
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name) or len(self.name) > 249:  # Kafka's own limit on a topic's name
+        if not re.fullmatch(NAME, self.name) or len(self.name) > 249:  # Kafka's own limit on a topic's name
             raise ValueError(f"{self.name!r} is no topic name: use lower-case letters, digits, dots and hyphens")
 
     @property

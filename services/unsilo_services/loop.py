@@ -122,6 +122,8 @@ class TransactionalLoop:
         self._rewinding = False
         self._subscribed: set[str] = set()
         self._progress: dict[Partition, Progress] = {}
+        for outcome in ("committed", "aborted"):
+            TRANSACTIONS.labels(service, outcome)  # from 0 on: an alert asks for those that never happen
         self._producer: Producer | None = None
         self._consumer = self._new_consumer()
         self._stopping = False

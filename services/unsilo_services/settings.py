@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from unsilo_schemas.topics import NAME
 
 KAFKA_PREFIX = "UNSILO_KAFKA_"
 LOCAL = "127.0.0.1"
@@ -18,7 +19,12 @@ class HubSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="UNSILO_", extra="ignore")
 
-    topic_prefix: str = Field(default="unsilo", description="first part of every topic's name; tells hubs apart")
+    topic_prefix: str = Field(
+        default="unsilo",
+        pattern=NAME,
+        max_length=100,  # of the 249 that Kafka gives a name
+        description="first part of every topic's name, of a-z, 0-9, dots and hyphens; tells hubs apart",
+    )
     data: Path = Field(default=Path(".unsilo"), description="folder for caches, locks and the local Kafka's data")
     instance: str = Field(
         default_factory=socket.gethostname,

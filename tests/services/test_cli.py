@@ -444,6 +444,9 @@ def test_send_says_what_stands_in_its_way(hub: Hub, unsilo: Unsilo, file: Path) 
     assert nothing.code == 1
     assert "neither a file nor" in nothing.err
     assert "near it are ticket_created" in unsilo(hub, "send", "helpdesk", "ticket_creatd").err
+    pasted = unsilo(hub, "send", "helpdesk", '{"name": "' + 5000 * "Ada" + '"}')
+    assert "neither a file nor" in pasted.err
+    assert len(pasted.err) < 300, "a body that stands in a file's place is not shown whole"
     for nowhere in ("http://[::1", "localhost:8080", "ftp://hub.example.org"):
         ran = unsilo(hub, "send", "helpdesk", "ticket_created", "--gateway", nowhere)
         assert (ran.code, ran.out) == (1, "")
@@ -452,6 +455,9 @@ def test_send_says_what_stands_in_its_way(hub: Hub, unsilo: Unsilo, file: Path) 
     ran = unsilo(hub, "send", "helpdesk", "ticket_created", "--gateway", refused.url)
     assert ran.code == 1
     assert ran.out.startswith("401")
+    for type in ("é", "a\nb"):
+        ran = unsilo(hub, "send", "helpdesk", str(file), "--content-type", type, "--gateway", refused.url)
+        assert "HTTP has no such header" in ran.err
     taken = hub.start_gateway()
     (file.parent / "body").write_bytes(b"{}")
     typed = ("--content-type", "text/x-other", "--gateway", taken.url)

@@ -866,3 +866,20 @@ class TestEveryCommand:
         ran = unsilo(hub, "status", "--since", "yesterday")
         assert ran.code == 1
         assert "write 30s, 10m, 2h or 1d" in ran.err
+
+    @pytest.mark.parametrize("since", ["30000d", "1970-01-01T00:00:00+14:00", "1969-12-31T23:59:59.999Z"])
+    def test_goes_back_as_far_as_kafka_knows_time(self, told: Told, unsilo: Unsilo, since: str) -> None:
+        ran = unsilo(told.hub, "tail", "--once", "--since", since, "--json")
+        assert ran.code == 0, ran.err
+        assert told.event in ran.out
+
+    @pytest.mark.parametrize("name", ["", "a/b", "a" * 300])
+    def test_tells_in_a_sentence_that_there_is_no_such_connection(self, hub: Hub, unsilo: Unsilo, name: str) -> None:
+        ran = unsilo(hub, "tail", "--once", "--connection", name)
+        assert ran.code == 1
+        assert "there is no connection" in ran.err
+
+    def test_writes_nowhere_where_its_output_is_closed(self) -> None:
+        words = [sys.executable, "-m", "unsilo_services.cli.app", "schemas", "list"]
+        ran = subprocess.run(["sh", "-c", '"$@" >&-', "sh", *words], stderr=subprocess.PIPE, text=True)
+        assert (ran.returncode, ran.stderr) == (0, "")

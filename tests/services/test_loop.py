@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 from unsilo_schemas.topics import Topic
 from unsilo_services import kafka, loop
 from unsilo_services.broker.local import LocalKafka
@@ -351,6 +352,13 @@ def test_a_topic_that_is_missing_is_made_again_where_it_is_written(
         eventually(lambda: bench.kafka.partitions(bench.out.name), "the topic")
         bench.wrote(b"1", b"2")
     assert ended == []
+
+
+def test_a_worker_that_has_committed_nothing_yet_says_so_in_its_metrics(bench: Bench) -> None:
+    """An alert asks for services that commit nothing: a series that is missing would keep it quiet."""
+    TransactionalLoop(bench.kafka, "newborn", bench.prefix, "a", lambda: bench.topics, Copier(bench.out.name))
+    for outcome in ("committed", "aborted"):
+        assert REGISTRY.get_sample_value("unsilo_transactions_total", {"service": "newborn", "outcome": outcome}) == 0
 
 
 def test_a_worker_is_ready_once_it_has_a_place_in_its_group(bench: Bench) -> None:

@@ -4,6 +4,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from difflib import get_close_matches
+from errno import ENAMETOOLONG
 from pathlib import Path
 from typing import Annotated
 
@@ -38,6 +39,7 @@ from .tables import cell_text, show_line, show_names
 _TELLING = ("title", "name", "subject", "display_name", "preferred_name", "body", "emoji")  # fields of entities
 _TITLES = ("at", "connection", "type", "text")
 _MOST_HELD = 50_000  # events
+_LONGEST_SHOWN = 40  # of what may be a body in a file's place
 
 
 def tail(
@@ -56,7 +58,9 @@ def tail(
     if type is not None and not any(type in name for name in EVENT_TYPES):
         raise fail(f"there is no event type with {type!r} in it: `unsilo schemas list` shows those there are")
     hub = Hub.reach()
-    if connection is not None and hub.topics.raw(connection).name not in hub.partitions:  # one removed left events
+    if (
+        connection is not None and f"{hub.topics.prefix}.raw.{connection}" not in hub.partitions
+    ):  # one removed left events
         hub.connection(connection)
     start = None if since is None else moment(since)
     types = [name for name in EVENT_TYPES if type is None or type in name]
@@ -142,6 +146,8 @@ def send(
         )
     except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
         raise fail(f"{address} is no address of a gateway: give one such as http://localhost:8080") from error
+    except (UnicodeEncodeError, httpx.LocalProtocolError):  # the message of either holds the header
+        raise fail("HTTP has no such header: correct the content type, or the connection's secret") from None
     except httpx.ReadTimeout as error:
         raise fail(f"the gateway at {address} hangs: end that process, `unsilo up` restarts it") from error
     except httpx.TransportError as error:
@@ -161,11 +167,16 @@ def _body(what: str, found: dict[str, Sample], connection: str, content_type: st
     if what in found:
         return found[what].body, dict(found[what].headers)
     path = Path(what)
-    if not path.is_file():
-        near = ", ".join(get_close_matches(what, found, 3, 0.4))
-        known = f"`unsilo send {connection}` lists those there are" + (f"; near it are {near}" if near else "")
-        raise fail(f"{what!r} is neither a file nor a sample: {known}")
-    return path.read_bytes(), {"content-type": content_type}
+    try:
+        if path.is_file():
+            return path.read_bytes(), {"content-type": content_type}
+    except OSError as error:
+        if error.errno != ENAMETOOLONG:
+            raise fail(f"{what} cannot be read: {error.strerror}") from None
+    near = ", ".join(get_close_matches(what, found, 3, 0.4))
+    known = f"`unsilo send {connection}` lists those there are" + (f"; near it are {near}" if near else "")
+    name = repr(what) if len(what) <= _LONGEST_SHOWN else f"what begins with {what[:_LONGEST_SHOWN]!r}"
+    raise fail(f"{name} is neither a file nor a sample: {known}")
 
 
 def _events(kafka: Kafka, topics: Topics, start: datetime | None, once: bool) -> Iterator[Message]:

@@ -10,6 +10,7 @@ from .output import fail
 
 _SPAN = re.compile(r"^(\d{1,6})([smhd])$")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_EARLIEST = datetime.fromtimestamp(0, UTC)
 _HOW = "write 30s, 10m, 2h or 1d for so long ago, or a time such as 2026-03-02T09:14:07Z"
 
 Since = Annotated[str | None, typer.Option(help="From then on: so long ago (30s, 10m, 2h, 1d), or a time.")]
@@ -17,12 +18,15 @@ Until = Annotated[str | None, typer.Option(help="Up to then: so long ago, or a t
 
 
 def moment(text: str) -> datetime:
-    """A moment in UTC. A time without its zone is one of this machine's; what is neither ends the command."""
+    """A moment in UTC, 1970 at the earliest: Kafka knows no time before, and takes it for another word.
+
+    A time without its zone is one of this machine's; what is neither ends the command.
+    """
     span = _SPAN.match(text)
     try:
         if span is not None:
-            return datetime.now(UTC) - timedelta(**{_UNITS[span[2]]: int(span[1])})
-        return datetime.fromisoformat(text).astimezone(UTC)
+            return max(datetime.now(UTC) - timedelta(**{_UNITS[span[2]]: int(span[1])}), _EARLIEST)
+        return max(datetime.fromisoformat(text).astimezone(UTC), _EARLIEST)
     except (ValueError, OverflowError):
         raise fail(f"{text!r} is no moment: {_HOW}") from None
 

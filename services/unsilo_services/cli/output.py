@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -23,6 +24,9 @@ class _Console(Console):
     def on_broken_pipe(self) -> NoReturn:
         _read_enough()
 
+
+if sys.stdout is None:  # whoever started this has closed it: nobody reads, and nothing fails for that
+    sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # as long as the process lives
 
 console = _Console(highlight=False, emoji=False, soft_wrap=not sys.stdout.isatty())
 errors = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
