@@ -390,7 +390,9 @@ def test_a_process_that_is_fenced_in_the_middle_of_a_batch_ends_and_says_why(ben
 
 def test_what_is_held_comes_again_after_a_restart_and_nothing_else_does(bench: Bench) -> None:
     bench.write(b"hold 1", b"2", b"hold 3", b"4", b"hold 5", b"6")
-    with running(bench.loop(Copier(bench.out.name))):
+    before = Copier(bench.out.name)
+    with running(bench.loop(before)):
+        eventually(lambda: len(before.held) == 3, "three to be held")
         bench.wrote(b"2", b"4", b"6")
     step = Copier(bench.out.name)
     with running(bench.loop(step)) as ended:
@@ -539,6 +541,7 @@ def test_a_log_that_was_cut_is_read_again_and_its_records_are_known_to_have_been
     step = Copier(bench.out.name)
     with running(bench.loop(step)) as ended:
         bench.wrote(b"1", b"3")
+        eventually(lambda: len(step.again) == 3)  # the one that is held writes nothing
     assert ended == []
     assert sorted(step.again) == [b"1", b"3", b"hold 2"]
     again = Copier(bench.out.name)
