@@ -19,6 +19,7 @@ CONNECTOR = "hub_connector"
 DELIVERY = "hub_delivery"
 TRACE = ("traceparent", "tracestate")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]*)?")
+_TRACESTATE = re.compile(r"[\t\x20-\x7e]{1,512}")  # as long as everybody has to pass on
 
 # Of the transport, not of the vendor: they say nothing about the event.
 _DROPPED = frozenset({
@@ -35,7 +36,9 @@ def raw_headers(
     if delivery_key is not None:
         headers.append((DELIVERY, delivery_key.encode()))
     if _TRACEPARENT.fullmatch(vendor.get("traceparent", "")):  # W3C Trace Context: any other is passed over
-        headers += [(name, vendor[name].encode()) for name in TRACE if name in vendor]
+        headers.append(("traceparent", vendor["traceparent"].encode()))
+        if _TRACESTATE.fullmatch(vendor.get("tracestate", "")):
+            headers.append(("tracestate", vendor["tracestate"].encode()))
     headers += [
         (HTTP + name, value.encode())
         for name, value in vendor.items()

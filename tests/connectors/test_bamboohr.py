@@ -498,3 +498,14 @@ def test_makes_no_address_of_a_domain_that_is_none(domain: str) -> None:
 def test_refuses_fields_of_another_kind(fields: Any) -> None:
     with pytest.raises((MalformedWebhook, SchemaViolation)):
         events(employee(fields))
+
+
+@pytest.mark.parametrize("form", [False, True])
+def test_what_stands_beside_many_employees_is_not_stored_once_for_each(form: bool) -> None:
+    beside = "x" * 100_000
+    if form:
+        body = "&".join([f"type={beside}", *(f"employees[{number}][id]={number}" for number in range(1000))])
+    else:
+        body = json.dumps({"type": beside, "employees": [{"id": str(number)} for number in range(1000)]})
+    (part,) = connector.split(request(body.encode(), form))
+    assert len(part) < 2 * len(body)

@@ -133,6 +133,18 @@ def test_passes_over_a_trace_context_that_is_none(
     assert not {"traceparent", "tracestate"} & facts(shared_hub.raw(desk)[0]).keys()
 
 
+@pytest.mark.parametrize("tracestate", ["r\u00e9=1", "a=" + "b" * 511, ""])
+def test_passes_over_a_trace_state_that_nobody_could_pass_on(
+    shared_hub: Hub, gateway: Gateway, request: pytest.FixtureRequest, tracestate: str
+) -> None:
+    desk = connect(shared_hub, gateway, request, "zendesk")
+    parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    trace = {"traceparent": parent, "tracestate": tracestate.encode("latin-1")}
+    assert gateway.post(desk, TICKET.body, {**signed("zendesk", TICKET.body), **trace}).status_code == 202
+    found = facts(shared_hub.raw(desk)[0])
+    assert (found["traceparent"], "tracestate" in found) == (parent, False)
+
+
 def test_refuses_whoever_proves_nothing_alike(
     shared_hub: Hub, gateway: Gateway, desk: str, request: pytest.FixtureRequest
 ) -> None:
@@ -520,10 +532,25 @@ def test_takes_a_body_in_chunks(shared_hub: Hub, gateway: Gateway, desk: str) ->
         (b"content-length: many", b"abc"),
         (b"x-null: a\x00b\r\ncontent-length: 0", b""),
         (b"x y: z\r\ncontent-length: 0", b""),
+        (b"connection: upgrade\r\nupgrade: h2c\r\ncontent-length: 3", b"abc"),
+        (b"connection: upgrade\r\nupgrade: h2c\r\ntransfer-encoding: chunked", b"3\r\nabc\r\n0\r\n\r\n"),
         (b"x-endless: " + b"x" * 300_000, b""),
         (b"\r\n".join(b"x-%d: y" % number for number in range(20_000)), b""),
     ],
-    ids=["size", "negative", "smuggled", "two lengths", "below", "words", "null", "blank", "endless", "many"],
+    ids=[
+        "size",
+        "negative",
+        "smuggled",
+        "two lengths",
+        "below",
+        "words",
+        "null",
+        "blank",
+        "upgrade",
+        "upgrade in chunks",
+        "endless",
+        "many",
+    ],
 )
 def test_refuses_broken_http(shared_hub: Hub, gateway: Gateway, desk: str, head: bytes, body: bytes) -> None:
     proofs = "\r\n".join(f"{name}: {value}" for name, value in signed("zendesk", b"abc").items()).encode()

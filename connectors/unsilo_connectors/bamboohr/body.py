@@ -15,6 +15,7 @@ from ..payloads import read_object, write_json
 from .places import BODY, kept, place_of
 
 _MOST_FIELDS = 20_000
+_MOST_BYTES = 8 * 1024 * 1024  # of what stands beside the employees, and in each one's part once more
 
 
 def tree(body: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
@@ -43,7 +44,7 @@ def parts(body: bytes, headers: Mapping[str, str], wanted: frozenset[str]) -> It
 
     JSON is written anew, also where nothing was left out: of two fields with one name only one was looked at. A body
     that cannot be taken apart could hold anything: why it cannot, and how long it is, stands in its place. That, and
-    too many employees in one piece, becomes a dead letter.
+    too many employees in one piece, or with too much beside them, becomes a dead letter.
     """
     read = _form_parts if is_form(body, headers) else _json_parts
     try:
@@ -69,9 +70,14 @@ def steps(name: str) -> list[str]:
 def _json_parts(body: bytes, wanted: frozenset[str]) -> Iterable[bytes]:
     public = kept(read_object(body), BODY, wanted)
     employees = public.get("employees")
-    if isinstance(employees, list) and 1 < len(employees) <= MOST_PARTS:
+    if isinstance(employees, list) and _can_be_split(len(employees), len(write_json({**public, "employees": []}))):
         return (write_json({**public, "employees": [employee]}) for employee in employees)
     return [write_json(public)]
+
+
+def _can_be_split(employees: int, common: int) -> bool:
+    """Whether it is worth while, and what so many parts have in common, in bytes, does not become too much."""
+    return 1 < employees <= MOST_PARTS and employees * common <= _MOST_BYTES
 
 
 def _form_parts(body: bytes, wanted: frozenset[str]) -> Iterable[bytes]:
@@ -90,6 +96,6 @@ def _form_parts(body: bytes, wanted: frozenset[str]) -> Iterable[bytes]:
     for employee, pairs in employees.items():
         if not pairs:  # nothing is told but that there was a change, as if no fields had been posted
             pairs.append(quote_plus(f"employees[{employee}][fields]").encode() + b"=")
-    if not 1 < len(employees) <= MOST_PARTS:
+    if not _can_be_split(len(employees), sum(map(len, common))):
         return [b"&".join([*common, *chain.from_iterable(employees.values())])]
     return [b"&".join([*common, *pairs]) for pairs in employees.values()]

@@ -14,6 +14,7 @@ from .lines import Lines
 HEAD_BYTES = 64 * 1024
 HEAD_SECONDS = 10.0
 MOST_PIPELINED = 16  # requests behind one that is not answered yet; no vendor's client sends a second one
+_FRAMING = (b"content-length", b"transfer-encoding")  # that say a body follows
 _NO_HEADERS: deque[tuple[bytes, bytes]] = deque(maxlen=0)
 
 
@@ -68,6 +69,11 @@ class BoundedHttp(HttpToolsProtocol):
         self._calm_down()
         self._in_head, self._bytes_beside_body = False, 0
         if self.transport.is_closing():  # the rest of what came at once
+            return
+        if self.parser.should_upgrade() and any(name in _FRAMING for name, _ in self.headers):
+            # The parser takes what follows for another protocol's (MagicStack/httptools#124): the body would be lost,
+            # or read as further requests.
+            self._refuse(BROKEN_HTTP, "framing_broken")
             return
         super().on_headers_complete()
         if len(self.pipeline) > MOST_PIPELINED:
