@@ -24,7 +24,7 @@ RAW_BYTES = 4 * MEBIBYTE
 EVENT_BYTES = 4 * MEBIBYTE
 DEAD_BYTES = 6 * MEBIBYTE  # a dead letter is a raw record and the facts of its failure: none may be too large to post
 
-NAME = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"
+NAME = re.compile(r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Topic:
     max_bytes: int = EVENT_BYTES
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(NAME, self.name) or len(self.name) > 249:  # Kafka's own limit on a topic's name
+        if not NAME.fullmatch(self.name) or len(self.name) > 249:  # Kafka's own limit on a topic's name
             raise ValueError(f"{self.name!r} is no topic name: use lower-case letters, digits, dots and hyphens")
 
     @property
@@ -67,8 +67,12 @@ class Topics:
 
     def raw(self, connection: str, partitions: int = RAW_PARTITIONS) -> Topic:
         """Deliveries of a connection as received, declared secrets masked."""
-        name = f"{self.prefix}.raw.{connection}"
+        name = self.raw_name(connection)
         return Topic(name, "canonical id of the aggregate", partitions, "delete", timedelta(days=14), RAW_BYTES)
+
+    def raw_name(self, connection: str) -> str:
+        """What the topic would be called, also where no connection can have that name."""
+        return f"{self.prefix}.raw.{connection}"
 
     def event(self, kind: EntityType) -> Topic:
         """Events of an aggregate: one topic for all that must stay in order."""

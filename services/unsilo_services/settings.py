@@ -21,7 +21,7 @@ class HubSettings(BaseSettings):
 
     topic_prefix: str = Field(
         default="unsilo",
-        pattern=NAME,
+        pattern=NAME.pattern,
         max_length=100,  # of the 249 that Kafka gives a name
         description="first part of every topic's name, of a-z, 0-9, dots and hyphens; tells hubs apart",
     )

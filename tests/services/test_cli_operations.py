@@ -664,6 +664,15 @@ class TestDoctor:
         assert self.level(unsilo, hub, "senders", "signature_wrong") == "look"
         assert "a later delivery was taken in" in unsilo(hub, "doctor").out
 
+    def test_says_nothing_of_later_deliveries_of_a_connection_that_is_gone(self, hub: Hub, unsilo: Unsilo) -> None:
+        reasons = ["secret_missing", "signature_wrong"]
+        for reason in reasons:
+            refuse(hub, "gone", reason)
+        found = self.findings(unsilo(hub, "doctor", "--json"))["senders"]
+        for finding, reason in zip(found, reasons, strict=True):
+            assert finding["what"].startswith(f"1 delivery to no connection of ours refused: {reason}")
+            assert "an old address" in finding["remedy"]
+
     def level(self, unsilo: Unsilo, hub: Hub, check: str, what: str) -> str:
         found = self.findings(unsilo(hub, "doctor", "--json"))[check]
         (finding,) = [finding for finding in found if what in finding["what"]]

@@ -462,7 +462,7 @@ def test_a_wait_of_hours_is_told_every_now_and_then(
     for minute in range(60):
         now = 60.0 * minute
         found.postponed("1", "away")
-    assert caplog.messages.count("commands for sink wait: away") == 6
+    assert len(caplog.messages) == 6
 
 
 def test_order_is_kept_for_each_object_while_one_is_tried_again(writing: Writing, worker: Worker) -> None:

@@ -202,24 +202,22 @@ def senders(examination: Examination) -> Iterator[Finding]:
                 "look", f"connection {name} has never been heard from",
                 f"enter the address of `unsilo connections show {name}` at the vendor",
             )  # fmt: skip
-    counts: Counter[tuple[str, str]] = Counter()
-    last: dict[tuple[str, str], datetime] = {}
+    refused: defaultdict[tuple[str, str], list[datetime]] = defaultdict(list)
     skews: defaultdict[str, list[float]] = defaultdict(list)
     for note in examination.refusals:
         reason = str(note.facts.get("reason"))
         if reason in SKEWED:
             skews[note.connection or ""].append(float(note.facts.get("skew_seconds") or 0))
         else:
-            kind = (note.connection or "", reason)
-            counts[kind] += 1
-            last[kind] = max(note.at, last.get(kind, note.at))
+            ours = note.connection in hub.configuration.connections  # one removed has no deliveries to compare with
+            refused[note.connection if note.connection and ours else "", reason].append(note.at)
     yield from _skewed(skews, examination.refused_last)
-    for (connection, reason), count in counts.most_common():
+    for (connection, reason), times in sorted(refused.items(), key=lambda item: len(item[1]), reverse=True):
         level, remedy = _refused(connection, reason, examination.refused_last.get(connection, ()))
         yield Finding(
             level,
-            f"{counted(count, 'delivery', 'deliveries')} to {connection or 'no connection of ours'} refused: {reason}, "
-            f"the last {lasting((examination.now - last[connection, reason]).total_seconds())} ago",
+            f"{counted(len(times), 'delivery', 'deliveries')} to {connection or 'no connection of ours'} refused: "
+            f"{reason}, the last {lasting((examination.now - max(times)).total_seconds())} ago",
             remedy,
         )
 
@@ -242,6 +240,8 @@ def _skewed(skews: Mapping[str, Sequence[float]], refused_last: Mapping[str, Seq
 
 def _refused(connection: str, reason: str, last: Sequence[Noted]) -> tuple[Level, str]:
     """What to say of refusals, of which those in `last` came after the last delivery that was taken in."""
+    if not connection:
+        return "look", "a vendor may have an old address: compare with `unsilo connections list`; or it is noise"
     reasons = [note.facts.get("reason") for note in last]
     lately = reason in reasons
     if reason == "secret_missing" and not lately:
@@ -251,17 +251,15 @@ def _refused(connection: str, reason: str, last: Sequence[Noted]) -> tuple[Level
             "wrong",
             "set its secret where the gateway runs: a file is seen within 15 s, a variable when it starts anew",
         )
-    if not connection:
-        return "look", "a vendor may have an old address: compare with `unsilo connections list`; or it is noise"
     if reason in ("too_fast", "too_large", "wrong_type"):
         return "wrong", "the sender is known: raise its limit in unsilo.yaml, or mend its settings at the vendor"
+    if not lately:
+        return "look", "a later delivery was taken in: it is mended, have the vendor send these again; or it is noise"
     wrong = sum(each in _WRONG_PROOF for each in reasons)
-    if lately and reason in _WRONG_PROOF and wrong >= _ALL_REFUSED:
+    if reason in _WRONG_PROOF and wrong >= _ALL_REFUSED:
         return (
             "wrong",
             f"the last {wrong} signed deliveries were all refused: compare its secret at the vendor with ours",
         )
-    if not lately:
-        return "look", "a later delivery was taken in: it is mended, have the vendor send these again; or it is noise"
     differs = "its secret there and ours differ" if reason in _WRONG_PROOF else "it was told of no secret there"
     return "look", f"if it is the vendor: {differs}; if not, somebody is knocking"

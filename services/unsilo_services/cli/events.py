@@ -58,9 +58,7 @@ def tail(
     if type is not None and not any(type in name for name in EVENT_TYPES):
         raise fail(f"there is no event type with {type!r} in it: `unsilo schemas list` shows those there are")
     hub = Hub.reach()
-    if (
-        connection is not None and f"{hub.topics.prefix}.raw.{connection}" not in hub.partitions
-    ):  # one removed left events
+    if connection is not None and hub.topics.raw_name(connection) not in hub.partitions:  # one removed left events
         hub.connection(connection)
     start = None if since is None else moment(since)
     types = [name for name in EVENT_TYPES if type is None or type in name]

@@ -25,10 +25,12 @@ def moment(text: str) -> datetime:
     span = _SPAN.match(text)
     try:
         if span is not None:
-            return max(datetime.now(UTC) - timedelta(**{_UNITS[span[2]]: int(span[1])}), _EARLIEST)
-        return max(datetime.fromisoformat(text).astimezone(UTC), _EARLIEST)
+            found = datetime.now(UTC) - timedelta(**{_UNITS[span[2]]: int(span[1])})
+        else:
+            found = datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError):
         raise fail(f"{text!r} is no moment: {_HOW}") from None
+    return max(found, _EARLIEST)
 
 
 def lasting(seconds: float) -> str:
