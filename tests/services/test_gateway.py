@@ -532,8 +532,6 @@ def test_takes_a_body_in_chunks(shared_hub: Hub, gateway: Gateway, desk: str) ->
         (b"content-length: many", b"abc"),
         (b"x-null: a\x00b\r\ncontent-length: 0", b""),
         (b"x y: z\r\ncontent-length: 0", b""),
-        (b"connection: upgrade\r\nupgrade: h2c\r\ncontent-length: 3", b"abc"),
-        (b"connection: upgrade\r\nupgrade: h2c\r\ntransfer-encoding: chunked", b"3\r\nabc\r\n0\r\n\r\n"),
         (b"x-endless: " + b"x" * 300_000, b""),
         (b"\r\n".join(b"x-%d: y" % number for number in range(20_000)), b""),
     ],
@@ -546,8 +544,6 @@ def test_takes_a_body_in_chunks(shared_hub: Hub, gateway: Gateway, desk: str) ->
         "words",
         "null",
         "blank",
-        "upgrade",
-        "upgrade in chunks",
         "endless",
         "many",
     ],
@@ -564,6 +560,42 @@ def test_refuses_broken_http(shared_hub: Hub, gateway: Gateway, desk: str, head:
         assert b"urn:unsilo:problem:" in answer
     assert shared_hub.raw(desk) == []
     assert gateway.alive()
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["at once", "byte by byte"])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_sender_that_asks_for_another_protocol_is_answered_in_this_one(
+    shared_hub: Hub, gateway: Gateway, desk: str, chunked: bool, whole: bool
+) -> None:
+    lines = [f"{name}: {value}" for name, value in signed("zendesk", TICKET.body).items()]
+    lines += ["connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "http2-settings: AAEAAEAAAAIAAAAB"]
+    body = TICKET.body
+    if chunked:
+        lines.append("transfer-encoding: chunked")
+        body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+    else:
+        lines.append(f"content-length: {len(body)}")
+    head = f"POST /in/{desk} HTTP/1.1\r\nhost: hub\r\n" + "\r\n".join(lines) + "\r\n\r\n"
+    end = b"GET /health/live HTTP/1.1\r\nhost: hub\r\nconnection: close\r\n\r\n"
+    sent = (head.encode() + body) * 2 + end
+    with dial(gateway) as line:
+        for piece in [sent] if whole else [bytes([byte]) for byte in sent]:
+            line.sendall(piece)
+        answers = everything(line)
+    assert [part.split()[0] for part in answers.split(b"HTTP/1.1 ")[1:]] == [b"202", b"202", b"200"]
+    assert [record.value() for record in shared_hub.raw(desk)] == [TICKET.body] * 2
+
+
+def test_a_tunnel_is_refused(shared_hub: Hub, gateway: Gateway, desk: str) -> None:
+    body = b"POST /in/%b HTTP/1.1\r\ncontent-length: 0\r\n\r\n" % desk.encode()
+    before = gateway.count("unknown", "framing_broken")
+    with dial(gateway) as line:
+        line.sendall(
+            b"CONNECT /in/%b HTTP/1.1\r\nhost: hub\r\ncontent-length: %d\r\n\r\n%b" % (desk.encode(), len(body), body)
+        )
+        answers = everything(line)
+    assert [part.split()[0] for part in answers.split(b"HTTP/1.1 ")[1:]] == [b"400"]
+    assert gateway.count("unknown", "framing_broken") == before + 1
 
 
 def test_a_head_that_is_too_large_is_said_to_be(gateway: Gateway, desk: str) -> None:

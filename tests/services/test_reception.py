@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import logging
 import os
+import time
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -281,7 +282,7 @@ def test_a_door_opens_when_its_secret_appears_and_shuts_when_it_goes(
 def test_bodies_together_take_no_more_than_their_room(
     inside: Inside, monkeypatch: pytest.MonkeyPatch, most_bytes: int, statuses: list[int]
 ) -> None:
-    monkeypatch.setattr(receive, "Room", lambda: Room(most_bytes))
+    monkeypatch.setattr(receive, "Room", lambda: Room(most_bytes, most_bytes))
     with another(inside.hub) as narrow:
         headers = signed("zendesk", BODY)
         assert [narrow.post("desk", BODY, headers).status_code for _ in range(3)] == statuses
@@ -401,9 +402,9 @@ def test_a_body_is_read_within_the_limit_and_the_room_or_not_at_all(parts: list[
             yield part
 
     size = sum(map(len, parts))
-    room = Room(most)
+    room = Room(most, most)
     for _ in range(2):  # the room is given back
-        with room.share() as take:
+        with room.share("192.0.2.1") as take:
             try:
                 assert asyncio.run(read_body(chunks(), take, limit)) == b"".join(parts)
                 assert size <= min(limit, most)
@@ -411,6 +412,35 @@ def test_a_body_is_read_within_the_limit_and_the_room_or_not_at_all(parts: list[
                 assert size > limit
             except NoRoom:
                 assert size > most
+
+
+def test_one_address_cannot_fill_the_room_of_all() -> None:
+    room = Room(100, 60)
+    with room.share("2001:db8:1:2::1") as one, room.share("2001:db8:1:2::2") as same, room.share("192.0.2.1") as other:
+        one(40)
+        with pytest.raises(NoRoom):
+            same(21)
+        same(20)
+        other(40)
+        with pytest.raises(NoRoom):
+            other(1)
+    with room.share("2001:db8:1:2::3") as again:
+        again(60)
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize("proof", ["none", "wrong"])
+def test_the_time_of_a_refusal_does_not_tell_which_connections_there_are(
+    inside: Inside, monkeypatch: pytest.MonkeyPatch, proof: str
+) -> None:
+    monkeypatch.setattr(receive, "_DISTRUST_SECONDS", 0.3)  # no proof is checked for so long
+    inside.hub.connect(section("secretless", "zendesk", settings={"signing_secret": {"env": "SET_NOWHERE"}}))
+    inside.knows("secretless")
+    headers = {} if proof == "none" else signed("zendesk", BODY, "another secret")
+    for name in ("desk", "nobody-knows-me", "secretless"):
+        began = time.monotonic()
+        assert inside.post(name, BODY, headers).status_code == 401
+        assert time.monotonic() - began >= 0.3
 
 
 def test_counts_the_failures_of_a_whole_ipv6_network_together() -> None:

@@ -1,12 +1,16 @@
 """Reads a request's body within a limit, before and after its content coding is undone."""
 
 import zlib
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+
+from .limits import network
 
 MOST_BYTES = 3 * 1024 * 1024
 """What no request may exceed, whoever it claims to be from. A raw record holds it, with its headers."""
 ROOM_BYTES = 256 * 1024 * 1024
+_SENDERS = 8  # that it takes at least to fill the room
 
 _GZIP_BITS = 31
 _WINDOW_BITS = {"gzip": _GZIP_BITS, "x-gzip": _GZIP_BITS, "deflate": 15}
@@ -26,31 +30,41 @@ class CodingUnknown(Exception):
 
 
 class NoRoom(Exception):
-    """The bodies of all requests together fill the memory that they may have. The sender is told to try it again."""
+    """The bodies of all requests together, or of one address, fill the memory that they may have.
+
+    The sender is told to try it again.
+    """
 
 
 class Room:
-    """How much memory the bodies of all requests that are under way may take together."""
+    """How much memory the bodies of all requests that are under way may take together, and those of one address."""
 
-    def __init__(self, most_bytes: int = ROOM_BYTES) -> None:
+    def __init__(self, most_bytes: int = ROOM_BYTES, most_of_one: int = ROOM_BYTES // _SENDERS) -> None:
         self._left = most_bytes
+        self._most_of_one = most_of_one
+        self._taken: Counter[str] = Counter()  # by network
 
     @contextmanager
-    def share(self) -> Iterator[Callable[[int], None]]:
+    def share(self, address: str) -> Iterator[Callable[[int], None]]:
         """What one request may take from: called with a number of bytes, it raises NoRoom where there are none left."""
+        origin = network(address)
         taken = 0
 
         def take(size: int) -> None:
             nonlocal taken
-            if size > self._left:
+            if size > self._left or size > self._most_of_one - self._taken[origin]:
                 raise NoRoom
             self._left -= size
+            self._taken[origin] += size
             taken += size
 
         try:
             yield take
         finally:
             self._left += taken
+            self._taken[origin] -= taken
+            if not self._taken[origin]:
+                del self._taken[origin]
 
 
 async def read_body(chunks: AsyncIterator[bytes], take: Callable[[int], None], limit: int = MOST_BYTES) -> bytes:

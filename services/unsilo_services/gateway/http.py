@@ -5,6 +5,7 @@ from collections import deque
 from http import HTTPStatus
 from typing import Any, ClassVar
 
+from httptools import HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ..metrics import REQUESTS
@@ -14,7 +15,6 @@ from .lines import Lines
 HEAD_BYTES = 64 * 1024
 HEAD_SECONDS = 10.0
 MOST_PIPELINED = 16  # requests behind one that is not answered yet; no vendor's client sends a second one
-_FRAMING = (b"content-length", b"transfer-encoding")  # that say a body follows
 _NO_HEADERS: deque[tuple[bytes, bytes]] = deque(maxlen=0)
 
 
@@ -30,6 +30,10 @@ class BoundedHttp(HttpToolsProtocol):
     _in_head = True
     _bytes_beside_body = 0
     _impatience: asyncio.TimerHandle | None = None
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.parser = _Parser(self)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
         super().connection_made(transport)
@@ -66,14 +70,11 @@ class BoundedHttp(HttpToolsProtocol):
         return True
 
     def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return
         self._calm_down()
         self._in_head, self._bytes_beside_body = False, 0
         if self.transport.is_closing():  # the rest of what came at once
-            return
-        if self.parser.should_upgrade() and any(name in _FRAMING for name, _ in self.headers):
-            # The parser takes what follows for another protocol's (MagicStack/httptools#124): the body would be lost,
-            # or read as further requests.
-            self._refuse(BROKEN_HTTP, "framing_broken")
             return
         super().on_headers_complete()
         if len(self.pipeline) > MOST_PIPELINED:
@@ -86,10 +87,28 @@ class BoundedHttp(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return
         self._calm_down()
         self._in_head, self._bytes_beside_body = True, 0
         if not self.transport.is_closing():
             super().on_message_complete()
+
+    def begin_again(self, rest: bytes) -> None:
+        """Reads a request once more whose head asked for another protocol, as if it had not: that is ours to choose.
+
+        RFC 9110 section 7.8. `rest` is what came behind the head. A CONNECT, which is nothing else, is refused.
+        """
+        if self.transport.is_closing():
+            return
+        asked = self.parser
+        if asked.get_method() == b"CONNECT":
+            self._refuse(BROKEN_HTTP, "framing_broken")
+            return
+        lines = [b"%b %b HTTP/%b" % (asked.get_method(), self.url, asked.get_http_version().encode())]
+        lines += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
+        self.parser = _Parser(self)
+        self.parser.feed_data(b"\r\n".join([*lines, b"", rest]))
 
     def send_400_response(self, msg: str) -> None:
         """Called by uvicorn for what is no HTTP."""
@@ -138,6 +157,25 @@ class BoundedHttp(HttpToolsProtocol):
     def _give_up(self) -> None:
         if not self.transport.is_closing():
             self.transport.close()
+
+
+class _Parser(HttpRequestParser):
+    """uvicorn's parser, with an end for requests that ask for another protocol.
+
+    What follows the head of such a one it takes for that protocol's, even an announced body, which would be lost
+    (MagicStack/httptools#124).
+    """
+
+    def __init__(self, protocol: BoundedHttp) -> None:
+        super().__init__(protocol)
+        self.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn has it
+        self._protocol = protocol
+
+    def feed_data(self, data: bytes) -> None:  # type: ignore[override]  # uvicorn feeds bytes
+        try:
+            super().feed_data(data)
+        except HttpParserUpgrade as upgrade:
+            self._protocol.begin_again(data[upgrade.args[0] :])
 
 
 def head_bytes(scope_headers: Any) -> int:

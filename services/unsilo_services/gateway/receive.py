@@ -1,10 +1,7 @@
 """What happens to one request, from its first byte to its answer."""
 
 import asyncio
-import hashlib
-import hmac
 import logging
-import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -43,7 +40,7 @@ log = logging.getLogger(__name__)
 _SHARE_OF_DEADLINE = 0.8  # the rest is for the way there and back
 _READING_SECONDS = 8.0
 _DOORS_SECONDS = 15.0  # so long a secret that was put in its place, or taken away, may go unnoticed
-_NOBODY_KEY = secrets.token_bytes(32)
+_DISTRUST_SECONDS = 0.05  # more than it takes to check any proof
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +87,7 @@ class Reception:
         door = self._door(arrival.connection)
         name = UNKNOWN if door is None else door.section.id
         try:
-            with self._room.share() as take:
+            with self._room.share(arrival.address) as take:
                 answer, outcome = await self._answer(door, arrival, take)
         except SenderGone:
             answer, outcome = BROKEN_HTTP, GONE  # nobody is left to read it
@@ -108,7 +105,8 @@ class Reception:
         self, door: Door | None, arrival: Arrival, take: Callable[[int], None]
     ) -> tuple[Accepted | Problem, str]:
         received_at = datetime.now(UTC)
-        started = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        started = loop.time()
         if arrival.head_bytes > HEAD_BYTES:
             return self._refuse(door, arrival, HEAD_TOO_LARGE, "head_too_large", received_at)
         try:
@@ -124,19 +122,20 @@ class Reception:
             return self._refuse(door, arrival, BROKEN_HTTP, "coding_broken", received_at)
         except CodingUnknown:
             return self._refuse(door, arrival, WRONG_TYPE, "coding_unknown", received_at)
+        told_at = loop.time() + _DISTRUST_SECONDS
         if door is None or door.connection is None:
-            hmac.digest(_NOBODY_KEY, body, hashlib.sha256)  # an unknown address takes as long as a wrong signature
             reason = "connection_unknown" if door is None else "secret_missing"
-            return self._refuse(door, arrival, UNTRUSTED, reason, received_at)
+            return await self._distrust(door, arrival, reason, received_at, told_at)
         url = f"{self._follower.current.hub.public_url}/in/{door.section.id}"
         request = WebhookRequest(door.connection, arrival.headers, body, received_at, url)
         try:
             door.connector.verify(request)
         except UntrustedWebhook as untrusted:
-            return self._refuse(door, arrival, UNTRUSTED, untrusted.reason, received_at, untrusted.skew_seconds)
+            skew = untrusted.skew_seconds
+            return await self._distrust(door, arrival, untrusted.reason, received_at, told_at, skew)
         except Exception:
             log.exception("connection %s: its connector failed on a request that proves nothing", door.section.id)
-            return self._refuse(door, arrival, UNTRUSTED, "connector_failed", received_at)
+            return await self._distrust(door, arrival, "connector_failed", received_at, told_at)
         try:
             async with asyncio.timeout_at(started + _seconds_of(door)):
                 return await self._take(door, request)
@@ -160,6 +159,23 @@ class Reception:
             log.warning("connection %s: a delivery could not be stored: %s", door.section.id, error)
             return UNAVAILABLE, UNAVAILABLE.name
         return Accepted(202, b"", None), STORED
+
+    async def _distrust(
+        self,
+        door: Door | None,
+        arrival: Arrival,
+        reason: str,
+        at: datetime,
+        told_at: float,
+        skew_seconds: float | None = None,
+    ) -> tuple[Problem, str]:
+        """Refuses what proves nothing, at a time of the loop's clock that does not depend on how that was found out.
+
+        Else it would tell which connections there are: only a known one has something to check.
+        """
+        refusal = self._refuse(door, arrival, UNTRUSTED, reason, at, skew_seconds)
+        await asyncio.sleep(told_at - asyncio.get_running_loop().time())
+        return refusal
 
     def _refuse(
         self,
