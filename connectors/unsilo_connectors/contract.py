@@ -224,6 +224,7 @@ class Secrets:
 
     headers: Sequence[str] = ()  # names in lower case; `authorization` and `cookie` always count
     fields: Sequence[str] = ()  # top-level names in a JSON or form body
+    kept: Sequence[str] = ()  # headers that events are made of: no connection may have them masked
 
 
 def whole(request: WebhookRequest[SettingsT]) -> Iterable[bytes]:

@@ -1,6 +1,7 @@
 """Reading bodies: JSON, and the many ways in which vendors write a moment. And writing down a place in an entity."""
 
 import re
+from codecs import BOM_UTF8
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -24,11 +25,16 @@ _RFC3339_LIKE = re.compile(
 def read_json(body: bytes) -> Any:
     """Any JSON value: integers at any size, other numbers as Decimal, exactly as they are written.
 
-    MalformedWebhook for what is not JSON, `NaN` and broken UTF-8 included, and for numbers that no machine would take.
+    A byte order mark before it is passed over (RFC 8259 section 8.1); half a surrogate pair, which a sender makes that
+    cuts a text off within an emoji, is read as U+FFFD. MalformedWebhook for what is not JSON, `NaN` and broken UTF-8
+    included, and for numbers that no machine would take.
     """
     try:
         return _decode(body)
     except (ValueError, RecursionError) as error:  # msgspec's own errors are ValueErrors
+        mended = _HALVES.sub(lambda escape: rb"\ufffd" if escape[1] else escape[0], body.removeprefix(BOM_UTF8))
+        if mended != body:
+            return read_json(mended)
         raise MalformedWebhook(f"not JSON: {_position(str(error))}") from None
 
 
@@ -44,6 +50,10 @@ def _number(text: str) -> Decimal:
     return number
 
 
+_HALF = rb"\\u[dD][%b][0-9a-fA-F]{2}"
+_HALVES = re.compile(  # each escape in turn, for what follows an escaped backslash is none
+    rb"%b%b|(%b)|\\." % (_HALF % b"89abAB", _HALF % b"c-fC-F", _HALF % b"89a-fA-F")
+)
 _MOST_DIGITS = 400  # somewhat more than a double reaches
 _decode = msgspec.json.Decoder(float_hook=_number).decode
 _encode = msgspec.json.Encoder(decimal_format="number", order="sorted").encode

@@ -30,5 +30,4 @@ OPPORTUNITY = EntityType(
     "opportunity",
     Opportunity,
     verbs=("created", "updated", "stage_changed", "won", "lost", "reopened", "deleted", "merged"),
-    regulation=None,
 )

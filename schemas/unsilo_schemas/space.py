@@ -21,7 +21,5 @@ class Membership(Entity):
     invited_by: Actor | None = None
 
 
-SPACE = EntityType(
-    "social", "space", Space, verbs=("created", "updated", "archived", "unarchived", "deleted"), regulation=None
-)
+SPACE = EntityType("social", "space", Space, verbs=("created", "updated", "archived", "unarchived", "deleted"))
 MEMBERSHIP = EntityType("social", "membership", Membership, verbs=("joined", "left"), key="space", aggregate="space")

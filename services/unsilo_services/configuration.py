@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from unsilo_connectors.contract import Connection, Connector
 from unsilo_connectors.discovery import broken, connectors
 from unsilo_connectors.secrets import Resolved
@@ -21,6 +21,7 @@ from unsilo_schemas.topics import Topic, Topics
 
 from .errors import UnsiloError
 from .logs import keep_out_of_logs
+from .settings import HubSettings
 
 Resolver = Callable[[Mapping[str, str]], Resolved]
 
@@ -50,7 +51,7 @@ class _Section(BaseModel):
 class HubSection(_Section):
     """What holds for the whole hub."""
 
-    public_url: str = "http://localhost:8080"
+    public_url: str = Field(default_factory=lambda: HubSettings().public_url)
 
     @field_validator("public_url")
     @classmethod
@@ -84,6 +85,15 @@ class ConnectionSection(_Section):
             for kind, place in reference.items():
                 if not _PLACE[kind].fullmatch(place):
                     raise ValueError(f"has a reference of {kind} that can lead nowhere: it is empty, or holds NUL or =")
+        return value
+
+    @field_validator("secret_headers")
+    @classmethod
+    def _maskable(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        connector = connectors().get(info.data.get("connector", ""))
+        for name in value:
+            if connector is not None and name in connector.secrets.kept:
+                raise ValueError(f"events are made of {name} and could not be told apart without it: leave it out")
         return value
 
     @field_validator("connector")
@@ -195,6 +205,11 @@ def topics_of(configuration: Configuration, topics: Topics) -> list[Topic]:
     sections = configuration.connections
     raw = [topics.raw(name, section.partitions) for name, section in sections.items()]
     return raw + [topics.command(name, sections[name].partitions) for name in configuration.writable]
+
+
+def declared(configuration: Configuration, topics: Topics) -> list[Topic]:
+    """Every topic of a hub with this configuration."""
+    return [*topics.fixed(), *topics_of(configuration, topics)]
 
 
 def from_environment(reference: Mapping[str, str]) -> Resolved:

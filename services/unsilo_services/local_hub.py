@@ -15,7 +15,7 @@ from .broker.local import LocalKafka
 from .errors import UnsiloError
 from .health import is_ready
 from .kafka import Kafka
-from .settings import HubSettings, note_addresses, noted_in
+from .settings import HubSettings, named_cluster, note_addresses, noted_in
 from .supervisor import Supervisor, service_command
 
 SERVICES = ("gateway", *CONSUMERS, "monitor")
@@ -38,20 +38,21 @@ class LocalHub:
         self.supervisor = Supervisor(settings.data / "logs", say)
         self._say = say
         self._workers = workers
+        self._kept: socket.socket | None = None
         self._noted = False
         self._broker_began_at = 0.0
         self._broker_restarts = 0
-        given = os.environ.get("UNSILO_KAFKA_BOOTSTRAP")
-        self.broker = None if given else LocalKafka(settings.data / "kafka", ephemeral=ephemeral)
+        self.broker = None if named_cluster() else LocalKafka(settings.data / "kafka", ephemeral=ephemeral)
 
     @cached_property
     def gateway(self) -> str:
-        """Where the gateway is, or will be once the services are started."""
+        """Where the gateway is, or will be once the services are started: until then the port is kept for it."""
         host, wanted = self.settings.gateway_host, self.settings.gateway_port
-        port = _gateway_port(self.settings)
+        self._kept = _gateway_socket(self.settings)
+        port = self._kept.getsockname()[1]
         if wanted not in (0, port):
             self._say(f"another program has port {wanted}: the gateway listens on {port}, or set UNSILO_GATEWAY_PORT")
-        return f"http://{host}:{port}"
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
     @property
     def logs(self) -> Path:
@@ -66,7 +67,7 @@ class LocalHub:
         could not listen.
         """
         require_no_hub(self.settings)
-        assert self.gateway  # noqa: S101  # which port it gets is found out now
+        _ = self.gateway  # which port it gets is found out now
         if self.broker is not None:
             self._start_broker(self.broker.start)
             os.environ["UNSILO_KAFKA_BOOTSTRAP"] = self.broker.bootstrap
@@ -78,7 +79,10 @@ class LocalHub:
     def start_services(self, environment: Mapping[str, str] | None = None) -> None:
         """Starts every service, all at once."""
         told = dict(environment or {})
+        if "public_url" not in self.settings.model_fields_set:
+            told["UNSILO_PUBLIC_URL"] = self.gateway
         port = self.gateway.rpartition(":")[2]
+        self._give_port_away()
         self.supervisor.start("gateway", service_command("gateway"), {**told, "UNSILO_GATEWAY_PORT": port})
         for service in SERVICES[1:]:
             workers = self._workers if service in CONSUMERS else 1
@@ -121,8 +125,13 @@ class LocalHub:
         start()
         self._broker_began_at = time.monotonic()
 
+    def _give_port_away(self) -> None:
+        if self._kept is not None:
+            self._kept.close()
+
     def stop(self) -> None:
         """Stops the services, the gateway first, then the local Kafka."""
+        self._give_port_away()
         self.supervisor.stop()
         if self._noted:  # another hub's addresses are left alone
             note_addresses(self.settings, {})
@@ -140,26 +149,23 @@ def require_no_hub(settings: HubSettings) -> None:
         )
 
 
-def _gateway_port(settings: HubSettings) -> int:
-    """The port that was asked for; a free one where that is only the default and taken. HubNotReady if there is none.
+def _gateway_socket(settings: HubSettings) -> socket.socket:
+    """One at the port that was asked for; at a free one where that is only the default and taken. Else HubNotReady.
 
     Another program there would be taken for the gateway, which would be restarted for a minute before anything is said.
     """
     host, port = settings.gateway_host, settings.gateway_port
     try:
-        return _free_port(host, port)
+        return _listening(host, port)
     except OSError as error:
         if "gateway_port" not in settings.model_fields_set and error.errno == errno.EADDRINUSE:
-            return _free_port(host, 0)
+            return _listening(host, 0)
         remedy = "set UNSILO_GATEWAY_PORT to another port, or UNSILO_GATEWAY_HOST to another address"
         if error.errno == errno.EADDRINUSE:
             remedy = "stop what listens there, or set UNSILO_GATEWAY_PORT to another port (0: a free one)"
         raise HubNotReady(f"the gateway cannot listen on {host}:{port}: {error.strerror}: {remedy}") from error
 
 
-def _free_port(host: str, port: int) -> int:
-    """A port that can be listened on, the one that is given unless that is 0; OSError."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind((host, port))
-        return int(probe.getsockname()[1])
+def _listening(host: str, port: int) -> socket.socket:
+    """Listens, or nobody else would find the port taken. OSError."""
+    return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)

@@ -10,7 +10,7 @@ from typing import Any, Self
 from unsilo_schemas.topics import Topic, Topics
 
 from .config_topic import ConfigFollower
-from .configuration import Configuration, topics_of
+from .configuration import Configuration, declared
 from .health import HealthServer
 from .kafka import Kafka, KafkaException
 from .logs import configure_logs
@@ -42,6 +42,7 @@ class Process:
         )
         self._follower = ConfigFollower(self.kafka, self.topics.config(), self.service)
         self._follower.start()
+        self.kafka.create(self._declared())
         self._warn_of_drift()
         self.watch = StrandedWatch(self.kafka)
         self.watch.watch_reader(self._follower)
@@ -68,7 +69,7 @@ class Process:
             log.warning("whether the topics are as they should be cannot be seen: %s", error)
 
     def _declared(self) -> list[Topic]:
-        return [*self.topics.fixed(), *topics_of(self.configuration, self.topics)]
+        return declared(self.configuration, self.topics)
 
     @property
     def configuration(self) -> Configuration:

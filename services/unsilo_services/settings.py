@@ -41,6 +41,10 @@ class HubSettings(BaseSettings):
         ge=1,
         description="network connections that one address (IPv6: one /64) may have open; trusted proxies any number",
     )
+    public_url: str = Field(
+        default="http://localhost:8080",
+        description="address that vendors call, where no file says `hub.public_url`; `unsilo up` names its gateway's",
+    )
     health_host: str = Field(default=LOCAL, description="address of the other services' /metrics and /health")
     health_port: int = Field(
         default=0, ge=0, le=65535, description="port of the other services' /metrics and /health; 0: a free one"
@@ -59,9 +63,14 @@ def kafka_options(settings: HubSettings) -> dict[str, str]:
         for name, value in os.environ.items()
         if name.startswith(KAFKA_PREFIX)
     }
-    given = options.pop("bootstrap", None) or options.pop("bootstrap.servers", None)  # as librdkafka calls it
-    bootstrap = given or running(settings).get("bootstrap") or f"{LOCAL}:{_KAFKA_PORT}"
+    options.pop("bootstrap", None)
+    bootstrap = named_cluster() or running(settings).get("bootstrap") or f"{LOCAL}:{_KAFKA_PORT}"
     return {**options, "bootstrap.servers": bootstrap}
+
+
+def named_cluster() -> str | None:
+    """Addresses of the cluster that the environment names, by either name; None where the local Kafka is meant."""
+    return os.environ.get(KAFKA_PREFIX + "BOOTSTRAP") or os.environ.get(KAFKA_PREFIX + "BOOTSTRAP_SERVERS")
 
 
 def running(settings: HubSettings) -> dict[str, str]:

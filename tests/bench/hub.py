@@ -15,7 +15,7 @@ from unsilo_connectors.contract import WebhookRequest
 from unsilo_schemas.topics import Topics
 from unsilo_services.broker.local import LocalKafka
 from unsilo_services.config_topic import changes, entries, publish
-from unsilo_services.configuration import Configuration, ConnectionSection, HubSection, topics_of
+from unsilo_services.configuration import Configuration, ConnectionSection, HubSection, declared
 from unsilo_services.gateway.doors import doors, records
 from unsilo_services.kafka import OFFSET_BEGINNING, Kafka, TopicPartition
 
@@ -48,7 +48,7 @@ class Hub:
         os.environ["UNSILO_BENCH_SECRET"] = SECRET
         self.broker.start()
         self.kafka = Kafka({"bootstrap.servers": self.broker.bootstrap})
-        self.kafka.create([*self.topics.fixed(), *topics_of(self.configuration, self.topics)])
+        self.kafka.create(declared(self.configuration, self.topics))
         publish(self.kafka, self.topics.config(), changes({}, entries(self.configuration), prune=False))
         self.events = [topic for topic in self.topics.fixed() if ".event." in topic.name]
         return self

@@ -1,6 +1,7 @@
 """Bodies are read as they are written: no number changes on the way."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -39,9 +40,33 @@ def test_a_number_is_told_to_its_last_digit(number: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("body", "value"),
+    [
+        (rb'"\ud83d\ude00"', "\U0001f600"),
+        (rb'"cut \ud83d"', "cut \ufffd"),
+        (rb'{"\uDE00a":"\ud83d\n"}', {"\ufffda": "\ufffd\n"}),
+        (rb'["\ud83d\ud83d\ude00", "\ud83d\u0041"]', ["\ufffd\U0001f600", "\ufffdA"]),
+        (rb'["\\ud83d", "\ud83d"]', ["\\ud83d", "\ufffd"]),
+        (b"\xef\xbb\xbf[1]", [1]),
+        (b'\xef\xbb\xbf"\\ud83d"', "\ufffd"),
+    ],
+)
+def test_half_a_character_or_a_byte_order_mark_spoils_nothing(body: bytes, value: object) -> None:
+    assert read_json(body) == value
+
+
+@given(st.text(st.characters(categories=["Cs", "Ll"]) | st.sampled_from("\\u\U0001f600"), max_size=20))
+def test_reads_whatever_a_sender_writes_that_cuts_texts_off_anywhere(text: str) -> None:
+    told = read_json(json.dumps(text).encode())
+    assert told == re.sub(
+        "[\ud800-\udfff]", "\ufffd", text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+    )
+
+
+@pytest.mark.parametrize(
     "body",
     [
-        b"1e999", b"-1e999", b"1e-999999999", b"[NaN]", b"[Infinity]", b'{"a":}', b"", b"\xff", b'"\xff"', b'"\\ud800"',
+        b"1e999", b"-1e999", b"1e-999999999", b"[NaN]", b"[Infinity]", b'{"a":}', b"", b"\xff", b'"\xff"',
         b"[" * 100_000, b'{"a":1} x', b"1." + b"1" * 5000,
     ],
 )  # fmt: skip

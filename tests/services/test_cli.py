@@ -708,7 +708,7 @@ def test_another_program_is_not_taken_for_the_gateway(tmp_path: Path, monkeypatc
         thread = threading.Thread(target=other.serve_forever)
         thread.start()
         hub = LocalHub(HubSettings(data=tmp_path), ephemeral=True, workers=1, say=print)
-        monkeypatch.setattr(hub, "gateway", f"http://127.0.0.1:{other.server_port}")
+        monkeypatch.setattr(LocalHub, "gateway", f"http://127.0.0.1:{other.server_port}")
         mistaken = is_ready(hub.gateway)
         said = b'{"ok":true}'
         ours = is_ready(hub.gateway)

@@ -112,6 +112,13 @@ WRONG = {
         "connections.0.own_accounts.1",
         "match",
     ),
+    "a header that events are made of": (
+        "connections:\n- {id: a, connector: zendesk, settings: {signing_secret: {env: A}},\n"
+        "   secret_headers: [x-a, X-Zendesk-Webhook-Invocation-Id]}",
+        3,
+        "connections.0.secret_headers",
+        "leave it out",
+    ),
     "an unknown field": ("hub: {port: 80}", 1, "hub.port", "there are public_url"),
     "an address that is none": (
         "hub:\n  public_url: hub.example.org",

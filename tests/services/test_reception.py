@@ -23,7 +23,7 @@ from unsilo_connectors.discovery import connectors
 from unsilo_schemas.topics import Topics
 from unsilo_services import configuration, logs
 from unsilo_services.config_topic import ConfigFollower
-from unsilo_services.gateway import receive
+from unsilo_services.gateway import receive, store
 from unsilo_services.gateway.answers import PROBLEMS
 from unsilo_services.gateway.app import create_app
 from unsilo_services.gateway.bodies import MOST_BYTES, BodyBroken, BodyTooLarge, NoRoom, Room, decoded, read_body
@@ -302,6 +302,23 @@ def test_a_producer_that_librdkafka_gives_up_is_replaced(inside: Inside, monkeyp
         large = os.urandom(2000).hex().encode()
         assert gateway.post("narrow", large, signed("slack", large)).status_code == 503
         eventually(lambda: gateway.post("desk", BODY, signed("zendesk", BODY)).status_code == 202, "another producer")
+
+
+@pytest.mark.kafka
+def test_a_topic_that_somebody_deleted_is_made_again(inside: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "_GIVEN_UP_MS", 1000)
+    inside.hub.connect(section("fleeting", "zendesk"))
+    inside.hub.kafka.create([inside.hub.topics.raw("fleeting")])
+    with another(inside.hub) as gateway:
+        gateway.knows("fleeting")
+        assert gateway.post("fleeting", BODY, signed("zendesk", BODY)).status_code == 202
+        inside.hub.kafka.admin.delete_topics([inside.hub.topics.raw_name("fleeting")])[
+            inside.hub.topics.raw_name("fleeting")
+        ].result()
+        eventually(
+            lambda: gateway.post("fleeting", BODY, signed("zendesk", BODY)).status_code == 202, "a topic to store it on"
+        )
+    assert [record.value() for record in inside.hub.raw("fleeting")][-1:] == [BODY]
 
 
 @pytest.mark.kafka

@@ -21,7 +21,7 @@ _MOST_BYTES = 8 * 1024 * 1024  # of what stands beside the employees, and in eac
 def tree(body: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
     """A body as nested objects, whichever way it is written; lists of a form are objects by number."""
     if not is_form(body, headers):
-        return read_object(body.removeprefix(BOM_UTF8))
+        return read_object(body)
     try:
         pairs = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MOST_FIELDS)
     except ValueError:

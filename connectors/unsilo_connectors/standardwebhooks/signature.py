@@ -19,6 +19,8 @@ from ..payloads import epoch
 from ..signatures import check_age
 
 _PREFIXES = ("webhook-", "svix-")  # Svix, where the scheme comes from, keeps its own names
+MESSAGE_ID = tuple(prefix + "id" for prefix in _PREFIXES)
+"""Headers one of which says what the sender calls a message."""
 _SHARED, _PUBLIC, _PRIVATE = "whsec_", "whpk_", "whsk_"  # what a secret or a key begins with
 _SYMMETRIC, _ASYMMETRIC = "v1,", "v1a,"
 _MOST_ENTRIES = 8  # rotation takes two; more than these would only be work for us

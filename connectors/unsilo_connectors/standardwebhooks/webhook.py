@@ -15,6 +15,7 @@ from ..contract import (
     Event,
     MalformedWebhook,
     Raw,
+    Secrets,
     Sender,
     UntrustedWebhook,
     UnusableSecret,
@@ -24,7 +25,7 @@ from ..payloads import moment, read_object, read_text
 from .actions import ACTIONS
 from .naming import actor_in_our_terms, entity_in_our_terms, key, previous_in_our_terms
 from .settings import StandardWebhooksSettings
-from .signature import check, delivery_id, signature
+from .signature import MESSAGE_ID, check, delivery_id, signature
 
 # What stands in `events` and `ignored` for the types that a connection's settings list.
 MAPPED = "settings.types"
@@ -129,6 +130,7 @@ connector = Connector[StandardWebhooksSettings, Message](
         retry_horizon=timedelta(days=4),
         on_failure="depends on the sender; the specification suggests ten attempts over about three days",
     ),
+    secrets=Secrets(kept=MESSAGE_ID),
     verify=verify,
     sign=sign,
     decode=decode,

@@ -12,7 +12,7 @@ from unsilo_schemas.example import example as made_up
 from unsilo_schemas.jsonschema import schema
 from unsilo_schemas.topics import Topics
 
-from ..configuration import topics_of, whole_name
+from ..configuration import declared, whole_name
 from .hub import Hub
 from .moments import lasting
 from .output import AsJson, fail, show_json
@@ -56,7 +56,7 @@ def topics(as_json: AsJson = False) -> None:
     Example: unsilo topics
     """
     hub = Hub.reach()
-    wanted = [*hub.topics.fixed(), *topics_of(hub.configuration, hub.topics)]
+    wanted = declared(hub.configuration, hub.topics)
     drifts: dict[str, list[str]] = {}
     for drift in hub.kafka.drift(wanted):
         drifts.setdefault(drift.topic, []).append(f"{drift.setting} is {drift.found}")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
 
-from ..configuration import topics_of
+from ..configuration import declared
 from ..kafka import REQUEST_SECONDS
 from .examination import Examination, Finding
 from .output import counted
@@ -75,13 +75,13 @@ def _copies(partition: Any) -> int:
 def topics(examination: Examination) -> Iterator[Finding]:
     """Topics that are missing, or not as they should be."""
     hub = examination.hub
-    drifts = hub.kafka.drift([*hub.topics.fixed(), *topics_of(hub.configuration, hub.topics)])
+    drifts = hub.kafka.drift(declared(hub.configuration, hub.topics))
     missing = [drift.topic for drift in drifts if drift.setting == "partitions" and drift.found == "0"]
     if missing:
         yield Finding(
             "wrong",
             f"{counted(len(missing), 'missing topic')}, {missing[0]} for one",
-            "`unsilo apply` creates them; services do so when they start",
+            "`unsilo apply` creates them, and so does a service that starts or misses one",
         )
     there = sorted((drift for drift in drifts if drift.topic not in missing), key=lambda drift: drift.topic)
     for topic, found in groupby(there, key=lambda drift: drift.topic):

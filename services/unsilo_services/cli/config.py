@@ -9,7 +9,7 @@ import typer
 from unsilo_schemas.topics import Topics
 
 from ..config_topic import Change, ConfigWriter, applied, changes, entries, from_entries, load, undeclared
-from ..configuration import Configuration, missing_secrets, topics_of
+from ..configuration import Configuration, declared, missing_secrets, topics_of
 from ..errors import UnsiloError
 from ..follow import await_followed
 from ..kafka import Kafka
@@ -104,7 +104,7 @@ def apply_read(
     if writer is not None:
         own = topics_of(configuration, topics)
         kafka.create(own)
-        for drift in kafka.drift([*topics.fixed(), *own]):
+        for drift in kafka.drift(declared(configuration, topics)):
             tell(f"{drift.topic}: {drift.setting} is {drift.found}, not {drift.wanted}")
         if wanted:
             writer.publish(wanted)

@@ -1,6 +1,5 @@
 """The hub that a command asks: where its Kafka is, what its topics are called, what is configured and recorded."""
 
-import os
 import socket
 import time
 from collections import deque
@@ -27,7 +26,7 @@ from ..kafka import (
     TopicPartition,
     offset_at,
 )
-from ..settings import LOCAL, HubSettings, running
+from ..settings import LOCAL, HubSettings, named_cluster, running
 from .output import fail
 
 Place = tuple[str, int, int]
@@ -66,7 +65,7 @@ class Hub:
         """Returns when Kafka answers; KafkaUnavailable, at once where nothing on this machine listens for it."""
         host, _, port = self.kafka.bootstrap.rpartition(":")
         absent = host == LOCAL and port.isdecimal() and not _listens(int(port))
-        if absent and "UNSILO_KAFKA_BOOTSTRAP" not in os.environ and not running(self.settings):
+        if absent and not named_cluster() and not running(self.settings):
             raise KafkaUnavailable(_no_hub(self.settings))
         try:
             self.kafka.wait(_AT_ONCE_SECONDS if absent else REACH_SECONDS)

@@ -17,6 +17,7 @@ from unsilo_schemas.topics import Topics
 from uvicorn.middleware.proxy_headers import _TrustedHosts
 
 from ..config_topic import ConfigFollower
+from ..configuration import declared
 from ..kafka import Kafka, KafkaUnavailable
 from ..logs import configure_logs
 from ..metrics import REQUESTS
@@ -43,9 +44,10 @@ def create_app(kafka: Kafka, topics: Topics, follower: ConfigFollower) -> FastAP
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await asyncio.to_thread(follower.start)
+        await asyncio.to_thread(kafka.create, declared(follower.current, topics))
         reception = Reception(follower, await asyncio.to_thread(Store, kafka), topics)
         state.reception = reception
-        probe = asyncio.create_task(_probe(kafka, state, reception, follower))
+        probe = asyncio.create_task(_probe(kafka, topics, state, reception, follower))
         yield
         probe.cancel()
         left = await asyncio.to_thread(reception.store.flush, _DRAIN_SECONDS)
@@ -171,7 +173,7 @@ async def _chunks(request: Request) -> AsyncIterator[bytes]:
         raise SenderGone from None
 
 
-async def _probe(kafka: Kafka, state: _State, reception: Reception, follower: ConfigFollower) -> None:
+async def _probe(kafka: Kafka, topics: Topics, state: _State, reception: Reception, follower: ConfigFollower) -> None:
     while True:
         if follower.failure is not None:
             signal.raise_signal(signal.SIGTERM)  # drains and ends: whoever started us starts us again
@@ -179,8 +181,9 @@ async def _probe(kafka: Kafka, state: _State, reception: Reception, follower: Co
         try:
             await asyncio.to_thread(kafka.wait, _PROBE_SECONDS)
             if reception.store.broken:
-                log.error("the producer is given up, or has lost Kafka: another takes its place")
+                log.error("the producer is given up, has lost Kafka or a topic: another takes its place")
                 reception.store = await asyncio.to_thread(Store, kafka)
+                await asyncio.to_thread(kafka.create, declared(follower.current, topics))
             if not state.reachable:
                 log.info("Kafka answers at %s", kafka.bootstrap)
             state.reachable = True

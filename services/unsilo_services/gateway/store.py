@@ -11,6 +11,12 @@ Told = Callable[[KafkaError | None, Message], None]
 
 _TICK_SECONDS = 0.001
 _GIVEN_UP_MS = 15_000  # what was not stored by then was answered 503 long ago, and is sent again
+_BREAKING = (
+    KafkaError._FATAL,
+    KafkaError._MSG_TIMED_OUT,
+    KafkaError._UNKNOWN_TOPIC,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+)
 
 
 class NotStored(Exception):
@@ -21,9 +27,10 @@ class Store:
     """A producer whose acknowledgements arrive in the event loop. Used from the loop's thread only.
 
     The loop polls librdkafka every millisecond while something is in flight, which costs less than a thread that wakes
-    it once for each acknowledgement. `broken` says that librdkafka gave the producer up, or that a record timed out in
-    it, as all do where it has lost Kafka for good (stranded.py): whoever still waits for it is answered 503 in time,
-    and another Store has to take its place.
+    it once for each acknowledgement. `broken` says that librdkafka gave the producer up, that a topic is missing, or
+    that a record timed out in it, as all do where it has lost Kafka for good (stranded.py) or a topic was just deleted:
+    whoever still waits for it is answered 503 in time. Then topics have to be created, and another Store has to take
+    its place.
     """
 
     def __init__(self, kafka: Kafka) -> None:
@@ -62,8 +69,11 @@ class Store:
         for record in records:
             try:
                 self._produce(record.topic, record.value, record.key, record.headers, timestamp, delivered)
-            except (BufferError, KafkaException) as error:
-                stored.set_exception(NotStored(type(error).__name__))
+            except BufferError:
+                stored.set_exception(NotStored("the producer's queue is full"))
+                return stored
+            except KafkaException as error:
+                stored.set_exception(NotStored(error.args[0].str()))
                 return stored
         return stored
 
@@ -84,7 +94,7 @@ class Store:
         try:
             self._producer.produce(topic, value, key, on_delivery=told, timestamp=timestamp, headers=list(headers))
         except KafkaException as error:
-            self.broken = self.broken or error.args[0].code() == KafkaError._FATAL
+            self.broken = self.broken or error.args[0].code() in _BREAKING
             raise
         self._in_flight += 1
         if not self._ticking:
@@ -92,9 +102,9 @@ class Store:
             asyncio.get_running_loop().call_later(_TICK_SECONDS, self._tick)
 
     def _landed(self, error: KafkaError | None, message: Message) -> None:
-        """A record is through, or never will be: one that timed out shows that the producer may have lost Kafka."""
+        """A record is through, or never will be."""
         self._in_flight -= 1
-        if error is not None and error.code() == KafkaError._MSG_TIMED_OUT:
+        if error is not None and error.code() in _BREAKING:
             self.broken = True
 
     def _tick(self) -> None:

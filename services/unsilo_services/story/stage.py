@@ -14,7 +14,7 @@ import httpx
 
 from ..config_files import read
 from ..config_topic import changes, entries, publish
-from ..configuration import Configuration, connection_of, connector_of, from_environment, topics_of
+from ..configuration import Configuration, connection_of, connector_of, declared, from_environment, topics_of
 from ..errors import UnsiloError
 from ..follow import await_followed, unknown_accounts
 from ..local_hub import HubNotReady, LocalHub, require_no_hub
@@ -90,7 +90,7 @@ class Stage:
             double.await_ready()
         self.configuration = self._configure()
         self.hub.start_services({"UNSILO_DATA": str(self.data)})
-        layers = [*self.hub.topics.fixed(), *topics_of(self.configuration, self.hub.topics)]
+        layers = declared(self.configuration, self.hub.topics)
         watched = [topic.name for topic in layers if ".ledger." not in topic.name and ".config" not in topic.name]
         self.watch = Watch(kafka, watched, settings.topic_prefix)
         self.watch.start()
