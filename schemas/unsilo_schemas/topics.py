@@ -55,6 +55,11 @@ class Topic:
         }
 
 
+def owner_of(topic: str) -> str:
+    """The connection, or the consumer, that a topic of its own ends with: neither has a dot, as a prefix may."""
+    return topic.rpartition(".")[2]
+
+
 @dataclass(frozen=True, slots=True)
 class Topics:
     """The topics of one hub. The prefix tells hubs, and so tenants, apart."""

@@ -10,7 +10,7 @@ from unsilo_schemas.entity import EntityType
 from unsilo_schemas.post import POST, REACTION, REPLY
 from unsilo_schemas.space import MEMBERSHIP, SPACE
 from unsilo_schemas.ticket import COMMENT, TICKET
-from unsilo_schemas.topics import Topic, Topics
+from unsilo_schemas.topics import Topic, Topics, owner_of
 
 TOPICS = Topics()
 BY_LAYER = {
@@ -73,6 +73,12 @@ def test_every_topic_of_a_hub_begins_with_its_prefix_and_has_a_name_of_its_own()
     assert all(topic.name.startswith("blue.") for topic in topics)
     assert all("_" not in topic.name for topic in topics)
     assert len({topic.name for topic in topics}) == len(topics)
+
+
+def test_a_topic_says_whose_it_is_whatever_the_prefix() -> None:
+    topics = Topics("acme.raw.command.eu")
+    assert owner_of(topics.raw("desk-1").name) == owner_of(topics.command("desk-1").name) == "desk-1"
+    assert owner_of(topics.dead("flows").name) == "flows"
 
 
 def test_names_the_topics_as_they_are_documented() -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, get_args
 
-from unsilo_schemas.topics import CONSUMERS
+from unsilo_schemas.topics import CONSUMERS, owner_of
 
 from ..dead_letters import ATTEMPTS, FIRST_AT, FLOW, REDRIVE_OF, Reason
 from ..kafka import Message, headers_of, recorded_at
@@ -110,7 +110,7 @@ def letter_of(hub: Hub, message: Message) -> Letter:
     """A letter from its record."""
     headers = texts(headers_of(message))
     place = place_of(message)
-    consumer = place[0].removeprefix(f"{hub.topics.prefix}.dead.")
+    consumer = owner_of(place[0])
     return Letter(
         place=place,
         consumer=consumer,
@@ -142,9 +142,8 @@ def _connection(hub: Hub, headers: Mapping[str, str]) -> str:
     """By the topic that it failed on; that of flows belongs to no connection, so there it is the event's."""
     topic = headers.get("dl_topic", "")
     for layer in ("raw", "command"):
-        name = topic.removeprefix(f"{hub.topics.prefix}.{layer}.")
-        if name != topic:
-            return name
+        if topic.startswith(f"{hub.topics.prefix}.{layer}."):
+            return owner_of(topic)
     return headers.get("ce_connection", "")
 
 

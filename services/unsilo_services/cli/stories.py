@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from unsilo_schemas.topics import owner_of
+
 from ..configuration import short_name
 from ..dead_letters import REDRIVE_OF
 from ..raw_records import CONNECTOR
@@ -117,7 +119,7 @@ def _delivered(delivery: Delivery, dead: bool, again: bool) -> Step:
         what += ", of a kind that is ignored"
     elif again:
         what += ", the same once more: dropped"
-    return Step("raw", record.at, record.place[0].partition(".raw.")[2], what, record.place)
+    return Step("raw", record.at, owner_of(record.place[0]), what, record.place)
 
 
 def _given(command: Record) -> Step:

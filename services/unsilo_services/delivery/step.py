@@ -14,7 +14,7 @@ from functools import partial
 from pydantic import ValidationError
 from unsilo_connectors.payloads import describe
 from unsilo_schemas.link import LINK
-from unsilo_schemas.topics import Topics
+from unsilo_schemas.topics import Topics, owner_of
 
 from ..audit import POSTPONED, RESUMED, audit_record
 from ..configuration import Configuration
@@ -77,7 +77,7 @@ class Delivery(Step):
     def paused(self) -> Collection[str]:
         waiting = Counter(partition[0] for partition, _ in self._running)
         for topic in self.command_topics():
-            DELIVERY_WAITING.labels(topic.rpartition(".")[2]).set(waiting[topic])
+            DELIVERY_WAITING.labels(owner_of(topic)).set(waiting[topic])
         return [topic for topic, count in waiting.items() if count >= _MOST_WAITING]
 
     def due(self) -> bool:

@@ -11,6 +11,8 @@ from dataclasses import astuple, dataclass, replace
 from heapq import heappop, heappush
 from typing import Literal
 
+from unsilo_schemas.topics import owner_of
+
 from ..kafka import Message, header_of
 from .table import Changes, Table
 
@@ -38,7 +40,7 @@ class Commands:
     def take(self, message: Message, changes: Changes) -> None:
         """Enters a command."""
         id = _id(message)
-        connection = str(message.topic()).rpartition(".")[2]
+        connection = owner_of(str(message.topic()))
         found = self._entry(id)
         at = int(message.timestamp()[1]) if found is None or found.count < 1 else found.at
         data = json.loads(message.value() or b"null")
