@@ -30,11 +30,20 @@ def read_json(body: bytes) -> Any:
     included, and for numbers that no machine would take.
     """
     try:
+        return _parsed(body)
+    except MalformedWebhook:
+        mended = body.removeprefix(BOM_UTF8)
+        if _MAYBE_HALF.search(mended):
+            mended = _HALVES.sub(lambda escape: rb"\ufffd" if escape[1] else escape[0], mended)
+        if mended == body:
+            raise
+        return _parsed(mended)
+
+
+def _parsed(body: bytes) -> Any:
+    try:
         return _decode(body)
     except (ValueError, RecursionError) as error:  # msgspec's own errors are ValueErrors
-        mended = _HALVES.sub(lambda escape: rb"\ufffd" if escape[1] else escape[0], body.removeprefix(BOM_UTF8))
-        if mended != body:
-            return read_json(mended)
         raise MalformedWebhook(f"not JSON: {_position(str(error))}") from None
 
 
@@ -51,8 +60,9 @@ def _number(text: str) -> Decimal:
 
 
 _HALF = rb"\\u[dD][%b][0-9a-fA-F]{2}"
-_HALVES = re.compile(  # each escape in turn, for what follows an escaped backslash is none
-    rb"%b%b|(%b)|\\." % (_HALF % b"89abAB", _HALF % b"c-fC-F", _HALF % b"89a-fA-F")
+_MAYBE_HALF = re.compile(_HALF % b"89a-fA-F")
+_HALVES = re.compile(  # and escaped backslashes, for what follows one is no escape
+    rb"%b%b|(%b)|\\\\" % (_HALF % b"89abAB", _HALF % b"c-fC-F", _HALF % b"89a-fA-F")
 )
 _MOST_DIGITS = 400  # somewhat more than a double reaches
 _decode = msgspec.json.Decoder(float_hook=_number).decode

@@ -21,14 +21,13 @@ from unsilo_schemas.topics import Topic, Topics
 
 from .errors import UnsiloError
 from .logs import keep_out_of_logs
-from .settings import HubSettings
+from .settings import HubSettings, PublicUrl
 
 Resolver = Callable[[Mapping[str, str]], Resolved]
 
 PLACEHOLDER = Resolved("unresolved")
 _ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 _PLACE = {"env": re.compile(r"[^=\0]+"), "file": re.compile(r"[^\0]+")}
-_URL = re.compile(r"https?://[^\s?#@/]+(/[^\s?#@]*)?")
 
 
 def _id(value: str) -> str:
@@ -51,14 +50,7 @@ class _Section(BaseModel):
 class HubSection(_Section):
     """What holds for the whole hub."""
 
-    public_url: str = Field(default_factory=lambda: HubSettings().public_url)
-
-    @field_validator("public_url")
-    @classmethod
-    def _address(cls, value: str) -> str:
-        if not _URL.fullmatch(value):
-            raise ValueError("must be a whole address without credentials, ? and #: such as https://hub.example.org")
-        return value.rstrip("/")
+    public_url: PublicUrl = Field(default_factory=lambda: HubSettings().public_url)
 
 
 class ConnectionSection(_Section):

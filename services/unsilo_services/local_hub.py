@@ -79,9 +79,10 @@ class LocalHub:
     def start_services(self, environment: Mapping[str, str] | None = None) -> None:
         """Starts every service, all at once."""
         told = dict(environment or {})
-        if "public_url" not in self.settings.model_fields_set:
-            told["UNSILO_PUBLIC_URL"] = self.gateway
         port = self.gateway.rpartition(":")[2]
+        if "public_url" not in self.settings.model_fields_set:
+            everywhere = self.settings.gateway_host in ("0.0.0.0", "::")  # noqa: S104  # compared, not listened on
+            told["UNSILO_PUBLIC_URL"] = f"http://localhost:{port}" if everywhere else self.gateway
         self._give_port_away()
         self.supervisor.start("gateway", service_command("gateway"), {**told, "UNSILO_GATEWAY_PORT": port})
         for service in SERVICES[1:]:

@@ -15,6 +15,7 @@ from .health import HealthServer
 from .kafka import Kafka, KafkaException
 from .logs import configure_logs
 from .loop import Step, TransactionalLoop
+from .own_topics import create_own
 from .settings import HubSettings
 from .slots import Slot
 from .stranded import StrandedWatch
@@ -42,7 +43,7 @@ class Process:
         )
         self._follower = ConfigFollower(self.kafka, self.topics.config(), self.service)
         self._follower.start()
-        self.kafka.create(self._declared())
+        create_own(self.kafka, self.configuration, self.topics)
         self._warn_of_drift()
         self.watch = StrandedWatch(self.kafka)
         self.watch.watch_reader(self._follower)

@@ -2,16 +2,28 @@
 
 import json
 import os
+import re
 import socket
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from unsilo_schemas.topics import NAME
 
 KAFKA_PREFIX = "UNSILO_KAFKA_"
 LOCAL = "127.0.0.1"
 _KAFKA_PORT = 9092
+_URL = re.compile(r"https?://[^\s?#@/]+(/[^\s?#@]*)?")
+
+
+def _address(value: str) -> str:
+    if not _URL.fullmatch(value):
+        raise ValueError("must be a whole address without credentials, ? and #: such as https://hub.example.org")
+    return value.rstrip("/")
+
+
+PublicUrl = Annotated[str, AfterValidator(_address)]
 
 
 class HubSettings(BaseSettings):
@@ -41,7 +53,7 @@ class HubSettings(BaseSettings):
         ge=1,
         description="network connections that one address (IPv6: one /64) may have open; trusted proxies any number",
     )
-    public_url: str = Field(
+    public_url: PublicUrl = Field(
         default="http://localhost:8080",
         description="address that vendors call, where no file says `hub.public_url`; `unsilo up` names its gateway's",
     )

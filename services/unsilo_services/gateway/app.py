@@ -17,10 +17,10 @@ from unsilo_schemas.topics import Topics
 from uvicorn.middleware.proxy_headers import _TrustedHosts
 
 from ..config_topic import ConfigFollower
-from ..configuration import declared
 from ..kafka import Kafka, KafkaUnavailable
 from ..logs import configure_logs
 from ..metrics import REQUESTS
+from ..own_topics import create_own
 from ..settings import HubSettings
 from ..stranded import StrandedWatch
 from .answers import NO_ADDRESS, PROBLEM_TYPE, PROBLEMS, UNKNOWN, WRONG_METHOD, Problem
@@ -44,7 +44,7 @@ def create_app(kafka: Kafka, topics: Topics, follower: ConfigFollower) -> FastAP
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await asyncio.to_thread(follower.start)
-        await asyncio.to_thread(kafka.create, declared(follower.current, topics))
+        await asyncio.to_thread(create_own, kafka, follower.current, topics)
         reception = Reception(follower, await asyncio.to_thread(Store, kafka), topics)
         state.reception = reception
         probe = asyncio.create_task(_probe(kafka, topics, state, reception, follower))
@@ -183,7 +183,7 @@ async def _probe(kafka: Kafka, topics: Topics, state: _State, reception: Recepti
             if reception.store.broken:
                 log.error("the producer is given up, has lost Kafka or a topic: another takes its place")
                 reception.store = await asyncio.to_thread(Store, kafka)
-                await asyncio.to_thread(kafka.create, declared(follower.current, topics))
+                await asyncio.to_thread(create_own, kafka, follower.current, topics)
             if not state.reachable:
                 log.info("Kafka answers at %s", kafka.bootstrap)
             state.reachable = True

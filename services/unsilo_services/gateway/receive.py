@@ -88,7 +88,11 @@ class Reception:
         name = UNKNOWN if door is None else door.section.id
         try:
             with self._room.share(arrival.address) as take:
-                answer, outcome = await self._answer(door, arrival, take)
+                answer, outcome, read_at = await self._answer(door, arrival, take)
+            if answer is UNTRUSTED or answer is TOO_FAST:
+                # At a time that does not depend on how much of a proof there was to check, or it would tell which
+                # connections there are. The body is let go of meanwhile.
+                await asyncio.sleep(read_at + _DISTRUST_SECONDS - asyncio.get_running_loop().time())
         except SenderGone:
             answer, outcome = BROKEN_HTTP, GONE  # nobody is left to read it
         except NoRoom:
@@ -103,17 +107,29 @@ class Reception:
 
     async def _answer(
         self, door: Door | None, arrival: Arrival, take: Callable[[int], None]
-    ) -> tuple[Accepted | Problem, str]:
+    ) -> tuple[Accepted | Problem, str, float]:
+        """The answer, its outcome, and when the body was read, on the loop's clock."""
         received_at = datetime.now(UTC)
         loop = asyncio.get_running_loop()
         started = loop.time()
+        body = await self._read(door, arrival, take, received_at)
+        read_at = loop.time()
+        answer, outcome = (
+            body if isinstance(body, tuple) else await self._judge(door, arrival, body, received_at, started)
+        )
+        return answer, outcome, read_at
+
+    async def _read(
+        self, door: Door | None, arrival: Arrival, take: Callable[[int], None], received_at: datetime
+    ) -> bytes | tuple[Problem, str]:
+        """The body, its coding undone, or why it cannot be had."""
         if arrival.head_bytes > HEAD_BYTES:
             return self._refuse(door, arrival, HEAD_TOO_LARGE, "head_too_large", received_at)
         try:
             async with asyncio.timeout(self._reading_seconds):
                 coded = await read_body(arrival.chunks, take)
             # As far for every address, not to the connection's own limit: or it would tell which there are.
-            body = decoded(coded, arrival.headers.get("content-encoding"))
+            return decoded(coded, arrival.headers.get("content-encoding"))
         except TimeoutError:
             return self._refuse(door, arrival, TOO_SLOW, "too_slow", received_at)
         except BodyTooLarge:
@@ -122,20 +138,22 @@ class Reception:
             return self._refuse(door, arrival, BROKEN_HTTP, "coding_broken", received_at)
         except CodingUnknown:
             return self._refuse(door, arrival, WRONG_TYPE, "coding_unknown", received_at)
-        told_at = loop.time() + _DISTRUST_SECONDS
+
+    async def _judge(
+        self, door: Door | None, arrival: Arrival, body: bytes, received_at: datetime, started: float
+    ) -> tuple[Accepted | Problem, str]:
         if door is None or door.connection is None:
             reason = "connection_unknown" if door is None else "secret_missing"
-            return await self._distrust(door, arrival, reason, received_at, told_at)
+            return self._refuse(door, arrival, UNTRUSTED, reason, received_at)
         url = f"{self._follower.current.hub.public_url}/in/{door.section.id}"
         request = WebhookRequest(door.connection, arrival.headers, body, received_at, url)
         try:
             door.connector.verify(request)
         except UntrustedWebhook as untrusted:
-            skew = untrusted.skew_seconds
-            return await self._distrust(door, arrival, untrusted.reason, received_at, told_at, skew)
+            return self._refuse(door, arrival, UNTRUSTED, untrusted.reason, received_at, untrusted.skew_seconds)
         except Exception:
             log.exception("connection %s: its connector failed on a request that proves nothing", door.section.id)
-            return await self._distrust(door, arrival, "connector_failed", received_at, told_at)
+            return self._refuse(door, arrival, UNTRUSTED, "connector_failed", received_at)
         try:
             async with asyncio.timeout_at(started + _seconds_of(door)):
                 return await self._take(door, request)
@@ -159,23 +177,6 @@ class Reception:
             log.warning("connection %s: a delivery could not be stored: %s", door.section.id, error)
             return UNAVAILABLE, UNAVAILABLE.name
         return Accepted(202, b"", None), STORED
-
-    async def _distrust(
-        self,
-        door: Door | None,
-        arrival: Arrival,
-        reason: str,
-        at: datetime,
-        told_at: float,
-        skew_seconds: float | None = None,
-    ) -> tuple[Problem, str]:
-        """Refuses what proves nothing, at a time of the loop's clock that does not depend on how that was found out.
-
-        Else it would tell which connections there are: only a known one has something to check.
-        """
-        refusal = self._refuse(door, arrival, UNTRUSTED, reason, at, skew_seconds)
-        await asyncio.sleep(told_at - asyncio.get_running_loop().time())
-        return refusal
 
     def _refuse(
         self,
