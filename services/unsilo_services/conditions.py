@@ -1,7 +1,7 @@
 """Conditions of an event: CEL (cel.dev), with an end to what one may come to."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from .errors import first_line
@@ -22,9 +22,6 @@ _CEL = re.compile(
     """,
     re.VERBOSE,
 )
-
-
-_HAS = re.compile(r"\bhas\(\s*(entity(?:\.\w+)+)\s*\)")
 
 
 class ConditionBroken(Exception):
@@ -50,13 +47,13 @@ class Condition:
     def __init__(self, text: str) -> None:
         """Raises ConditionBroken."""
         self._program = _compiled(text)
-        self.asked_for = [tuple(found[1].split(".")) for found in _HAS.finditer(text)]
-        """The ways to fields that it asks for by `has`: a misspelt one is never there, and fails nothing."""
         self._steps = [0] * (_MOST_LISTS + 1)  # by how many lists they are inside of
         self._reads = [0] * (_MOST_LISTS + 1)
         self._most_written = 1  # items that a list in the condition itself may have
         self._most_lists = 1  # that are put together
         words = ["", *(found["word"] or "''" for found in _CEL.finditer(text) if not found[0].startswith("//"))]
+        self.asked_for = list(_ways(words))
+        """The ways to fields of the entity that it asks for, also where an example does not come by."""
         inside: list[bool] = []  # for each open bracket, whether it goes through a list
         for number, word in enumerate(words):
             depth = sum(inside)
@@ -89,6 +86,19 @@ class Condition:
             if work > _MOST_WORK:
                 raise ConditionFailed("goes through lists that are too long")
         return _evaluated(self._program, context)
+
+
+def _ways(words: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    for number, word in enumerate(words):
+        if word != "entity" or words[number - 1] == ".":
+            continue
+        way, end = [word], number + 1
+        while words[end : end + 1] == ["."] and words[end + 1 : end + 2] and words[end + 1].isidentifier():
+            way.append(words[end + 1])
+            end += 2
+        if words[end : end + 1] == ["("]:
+            way.pop()  # a function, called of the field before it
+        yield tuple(way)
 
 
 def _extent(context: Mapping[str, Any]) -> tuple[int, int, int]:

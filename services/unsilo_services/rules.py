@@ -100,7 +100,7 @@ class Flow:
         self._steps = [step for step in steps if step is not None]
         for event in self.types:
             slips += self._slips_on(event, steps, configuration)
-        slips += self._slips_of_has()
+        slips += self._slips_of_fields(steps)
         found: dict[Path, RuleBroken] = {}
         for slip in slips:  # every event type may show the same one
             found.setdefault(slip.path, slip)
@@ -142,12 +142,16 @@ class Flow:
                 raise RuleFailed(_fault(error, step.action)) from None
             yield number, Intent(step.connection, step.name, arguments, target)
 
-    def _slips_of_has(self) -> Iterator[RuleBroken]:
-        """A field that is asked for by `has`, and that none of the event types has, is misspelt."""
+    def _slips_of_fields(self, steps: Iterable[_Step | None]) -> Iterator[RuleBroken]:
+        """A field that none of the event types has is misspelt, also behind a condition that no example meets."""
         contexts = [context_of(event.name, example(event)) for event in self.types]
-        for way in () if self._condition is None else self._condition.asked_for:
-            if contexts and not any(_leads(context, way) for context in contexts):
-                yield RuleBroken(("when",), f"asks for {'.'.join(way)}, which none of its events ever has")
+        asking: list[tuple[Path, Condition | Text]] = [] if self._condition is None else [(("when",), self._condition)]
+        for number, step in enumerate(steps):
+            asking += [(("do", number, "with"), text) for text in _held(step.texts if step else None)]
+        for path, one in asking:
+            for way in one.asked_for:
+                if contexts and not any(_leads(context, way) for context in contexts):
+                    yield RuleBroken(path, f"asks for {'.'.join(way)}, which none of its events ever has")
 
     def _slips_on(
         self, event: EventType, steps: Iterable[_Step | None], configuration: Configuration
@@ -249,6 +253,15 @@ def _texts(value: Any, environment: Environment, path: Path, slips: list[RuleBro
     if isinstance(value, list):
         return [_texts(item, environment, (*path, number), slips) for number, item in enumerate(value)]
     return value
+
+
+def _held(value: Any) -> Iterator[Text]:
+    """The texts among arguments."""
+    if isinstance(value, Text):
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _held(item)
 
 
 def _written(value: Any, field: str, seen: Seen) -> Any:

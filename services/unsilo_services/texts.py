@@ -131,6 +131,8 @@ class Text:
             self._names = _checked(tree, environment)
             weighed(tree)
             tree.set_environment(environment)
+            self.asked_for = [way for way in (name.split(".") for name in self._names) if way[0] == "entity"]
+            """The ways to fields of the entity that it asks for, also where an example does not come by."""
             self._value = _single(tree, environment)
             self._template = environment.from_string(tree)
         except (TemplateError, SyntaxError) as error:

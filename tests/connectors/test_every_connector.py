@@ -115,6 +115,20 @@ def test_refuses_a_replay_where_the_time_is_signed(connector: Connector[Any, Any
             assert refusal.value.skew_seconds == pytest.approx(late.total_seconds(), abs=300)
 
 
+@pytest.mark.parametrize(
+    ("name", "at_least"),
+    [
+        ("bamboohr", timedelta(minutes=155)),  # five tries, each twice as long after the one before
+        ("pipedrive", timedelta(seconds=183)),
+        ("slack", timedelta(minutes=6)),
+        ("standardwebhooks", timedelta(hours=75)),  # what the specification suggests
+        ("zendesk", timedelta(minutes=5)),
+    ],
+)
+def test_knows_a_delivery_as_long_as_its_sender_repeats_it(name: str, at_least: timedelta) -> None:
+    assert connectors()[name].sender.retry_horizon >= at_least
+
+
 @SIGNED_CASES
 def test_becomes_the_expected_events(connector: Connector[Any, Any], sample: Sample) -> None:
     if sample.answer is None:

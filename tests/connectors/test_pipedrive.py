@@ -169,6 +169,23 @@ def test_a_deal_that_comes_in_won_is_won() -> None:
     assert event("deal_created", data={"status": "won", "won_time": "2026-03-02T09:12:40Z"}).type.verb == "won"
 
 
+@pytest.mark.parametrize(
+    ("data", "closed_at"),
+    [
+        ({"status": "won", "won_time": "2026-03-02T09:12:40Z"}, datetime(2026, 3, 2, 9, 12, 40, tzinfo=UTC)),
+        ({"status": "won", "won_time": "2026-03-02T09:12:40Z", "close_time": None},
+         datetime(2026, 3, 2, 9, 12, 40, tzinfo=UTC)),
+        ({"status": "lost", "lost_time": None, "close_time": None}, None),
+        ({"status": "won", "close_time": "2026-03-02T09:12:40Z"}, datetime(2026, 3, 2, 9, 12, 40, tzinfo=UTC)),
+    ],
+)  # fmt: skip
+def test_says_when_a_deal_was_closed_by_whichever_time_is_sent(
+    data: dict[str, Any], closed_at: datetime | None
+) -> None:
+    entity: Any = entity_of(event("deal_created", data=data))
+    assert entity.closed_at == closed_at
+
+
 def test_keeps_a_status_that_it_does_not_know() -> None:
     entity: Any = entity_of(event("deal_created", data={"status": "paused"}))
     assert entity.status.category is None

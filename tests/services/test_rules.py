@@ -93,6 +93,19 @@ def test_a_condition_that_asks_for_what_an_event_lacks_is_not_true(
     assert flow(when=when).holds(seen(entity)) is holds
 
 
+@pytest.mark.parametrize(
+    "when",
+    [
+        "entity.title.contains('entity.titel') // entity.titel",
+        "entity.priority.size() > 0 || entity . priority\n.category == 'low'",
+        "false && entity.custom.anything.at == {'entity': 1}.entity",
+        "entity.tags.all(tag, tag != entity.title)",
+    ],
+)
+def test_a_condition_may_ask_for_whatever_an_event_may_have(when: str) -> None:
+    flow(when=when)
+
+
 def test_a_condition_that_is_neither_true_nor_false_of_an_event_does_not_hold() -> None:
     either = flow(when='has(entity.custom.odd) ? entity.custom.odd : entity.title != ""')
     assert either.holds(seen({"title": "x", "custom": {}}))
@@ -124,6 +137,10 @@ def test_no_event_makes_a_condition_raise(when: str, fields: Mapping[str, Any]) 
         ("null", "must be true or false"),
         ("entity.titel == ''", "there is no field 'titel': write has(…)"),
         ("has(entity.titel) && entity.titel == ''", "asks for entity.titel, which none of its events ever has"),
+        (
+            "entity.priority.category == 'urgent' && entity.titel.contains('x')",
+            "asks for entity.titel, which none of its events ever has",
+        ),
         ("entity.custom.tier == 'gold'", "write has(…) && …"),
         ("nobody == 1", "Undefined variable"),
         ("entity.title > 3", "No such overload"),
@@ -502,6 +519,12 @@ def test_what_the_action_does_not_take_is_the_flows_failure() -> None:
             "take one of id, ticket",
         ),
         (posting("{{ entity.titel }}"), TICKET, "do.0.with", "text: entity.titel is missing"),
+        (
+            posting("x{% if entity.priority.category == 'urgent' %}{{ entity.titel }}{% endif %}"),
+            TICKET,
+            "do.0.with",
+            "asks for entity.titel, which none of its events ever has",
+        ),
         (posting("{{ entity.custom.tier }}"), TICKET, "do.0.with", "give it a `default('…')`"),
         (posting("{{ x"), TICKET, "do.0.with.text", "is no template"),
         (posting("x", chanel="c"), TICKET, "do.0.with.chanel", "is not taken by this action: there are channel, text"),

@@ -29,13 +29,13 @@ def _contacts(person: Any, state: State, change: Change) -> Any:
 
 def _closed_at(value: Any, state: State, change: Change) -> Any:
     """Version 2 does not always send `close_time`, but the times of winning and losing."""
-    if "close_time" in state:
+    if value is not None:
         return instant_text(value)
     status = state.get("status")
     key = _CLOSED.get(status) if isinstance(status, str) else None
-    if key is not None:
-        return instant_text(state[key]) if key in state else ABSENT
-    return None if status == "open" else ABSENT
+    if key is not None and key in state:
+        return instant_text(state[key])
+    return None if status == "open" or "close_time" in state else ABSENT
 
 
 def _probability(percent: Any, state: State, change: Change) -> Any:
