@@ -224,7 +224,6 @@ class Secrets:
 
     headers: Sequence[str] = ()  # names in lower case; `authorization` and `cookie` always count
     fields: Sequence[str] = ()  # top-level names in a JSON or form body
-    kept: Sequence[str] = ()  # headers that events are made of: no connection may have them masked
 
 
 def whole(request: WebhookRequest[SettingsT]) -> Iterable[bytes]:
@@ -288,6 +287,7 @@ class Connector(Generic[SettingsT, PayloadT]):
     events: Mapping[str, Translate[PayloadT, SettingsT]]
     ignored: frozenset[str] = frozenset()
     secrets: Secrets = field(default_factory=Secrets)
+    needed_headers: Sequence[str] = ()  # in lower case; events are made of them, so no connection may mask them
     split: Callable[[WebhookRequest[SettingsT]], Iterable[bytes]] = whole
     handshake: Callable[[PayloadT, Raw[SettingsT]], Answer | None] = no_handshake
     delivery_key: Callable[[PayloadT, Raw[SettingsT]], str | None] = no_delivery_key

@@ -32,12 +32,17 @@ def read_json(body: bytes) -> Any:
     try:
         return _parsed(body)
     except MalformedWebhook:
-        mended = body.removeprefix(BOM_UTF8)
-        if _MAYBE_HALF.search(mended):
-            mended = _HALVES.sub(lambda escape: rb"\ufffd" if escape[1] else escape[0], mended)
+        mended = _mended(body)
         if mended == body:
             raise
         return _parsed(mended)
+
+
+def _mended(body: bytes) -> bytes:
+    text = body.removeprefix(BOM_UTF8)
+    if _MAYBE_HALF.search(text):
+        return _HALVES.sub(lambda escape: rb"\ufffd" if escape[1] else escape[0], text)
+    return text
 
 
 def _parsed(body: bytes) -> Any:
@@ -78,7 +83,20 @@ def read_object(body: bytes) -> dict[str, Any]:
 
 
 def read_model(model: type[ModelT], body: bytes) -> ModelT:
-    """A body with the fields that a mapping needs; MalformedWebhook names those that are missing or of another type."""
+    """A body with the fields that a mapping needs; MalformedWebhook names those that are missing or of another type.
+
+    Of its JSON holds what `read_json` says.
+    """
+    try:
+        return _validated(model, body)
+    except MalformedWebhook:
+        mended = _mended(body)
+        if mended == body:
+            raise
+        return _validated(model, mended)
+
+
+def _validated(model: type[ModelT], body: bytes) -> ModelT:
     try:
         return model.model_validate_json(body)
     except ValidationError as error:

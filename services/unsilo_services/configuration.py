@@ -84,7 +84,7 @@ class ConnectionSection(_Section):
     def _maskable(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         connector = connectors().get(info.data.get("connector", ""))
         for name in value:
-            if connector is not None and name in connector.secrets.kept:
+            if connector is not None and name in connector.needed_headers:
                 raise ValueError(f"events are made of {name} and could not be told apart without it: leave it out")
         return value
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Self
 
-from unsilo_schemas.topics import Topic, Topics
+from unsilo_schemas.topics import Topics
 
 from .config_topic import ConfigFollower
 from .configuration import Configuration, declared
@@ -15,7 +15,7 @@ from .health import HealthServer
 from .kafka import Kafka, KafkaException
 from .logs import configure_logs
 from .loop import Step, TransactionalLoop
-from .own_topics import create_own
+from .missing_topics import create_missing
 from .settings import HubSettings
 from .slots import Slot
 from .stranded import StrandedWatch
@@ -43,7 +43,7 @@ class Process:
         )
         self._follower = ConfigFollower(self.kafka, self.topics.config(), self.service)
         self._follower.start()
-        create_own(self.kafka, self.configuration, self.topics)
+        self._create_missing()
         self._warn_of_drift()
         self.watch = StrandedWatch(self.kafka)
         self.watch.watch_reader(self._follower)
@@ -61,7 +61,7 @@ class Process:
     def _warn_of_drift(self) -> None:
         """Topics that are there are never altered, and one that forgets too early or is shared out otherwise loses."""
         try:
-            for drift in self.kafka.drift(self._declared()):
+            for drift in self.kafka.drift(declared(self.configuration, self.topics)):
                 log.warning(
                     "topic %s: %s is %s, not %s: correct it on the broker; `unsilo topics` shows what differs",
                     drift.topic, drift.setting, drift.found, drift.wanted,
@@ -69,8 +69,8 @@ class Process:
         except KafkaException as error:
             log.warning("whether the topics are as they should be cannot be seen: %s", error)
 
-    def _declared(self) -> list[Topic]:
-        return declared(self.configuration, self.topics)
+    def _create_missing(self) -> None:
+        create_missing(self.kafka, self.configuration, self.topics)
 
     @property
     def configuration(self) -> Configuration:
@@ -95,7 +95,7 @@ class Process:
             self.slot.name,
             topics,
             step,
-            restore_topics=lambda: self.kafka.create(self._declared()),
+            restore_topics=self._create_missing,
             **options,
         )
         self.watch.watch_member(loop)

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import RootModel
 from unsilo_connectors.contract import MalformedWebhook
-from unsilo_connectors.payloads import read_json, write_json
+from unsilo_connectors.payloads import read_json, read_model, write_json
 from unsilo_schemas.ticket import TICKET
 from unsilo_schemas.writer import writer
 
@@ -53,6 +54,7 @@ def test_a_number_is_told_to_its_last_digit(number: str) -> None:
 )
 def test_half_a_character_or_a_byte_order_mark_spoils_nothing(body: bytes, value: object) -> None:
     assert read_json(body) == value
+    assert read_model(RootModel[Any], body).root == value
 
 
 @given(st.text(st.characters(categories=["Cs", "Ll"]) | st.sampled_from("\\u\U0001f600"), max_size=20))

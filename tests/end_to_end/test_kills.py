@@ -31,6 +31,7 @@ pytestmark = pytest.mark.kafka
 
 DELIVERIES = 5000
 SENDERS = 6
+STRANDED_SECONDS = 180.0  # more than it takes to notice that a client has lost Kafka, and to start anew
 ANSWER_SECONDS = 0.02  # as a receiver next door takes: so that each kill finds calls out
 FLOW = {
     "id": "tell",
@@ -148,6 +149,7 @@ class Scene:
 
     def at_work(self, service: str) -> bool:
         """Whether a service writes: not its predecessor, whose last transaction may still be open."""
+        self.keep_running(service)
         try:
             if self.done(service) <= self.found.get(service, 0):
                 return False
@@ -158,6 +160,13 @@ class Scene:
         self.sender.happened += SENDERS  # it may have done all that there was
         return False
 
+    def keep_running(self, service: str) -> None:
+        """As a supervisor does: a process that has lost Kafka for good ends, and is started anew (stranded.py)."""
+        if not self.services[service].alive():
+            assert "has lost Kafka" in self.services[service].said, "it ended, and was not killed"
+            self._killed(service)
+            self.services[service] = self.hub.start(service)
+
     def kill_gateway(self) -> None:
         with self._a_request_is_met():
             self._killed("gateway")
@@ -167,7 +176,7 @@ class Scene:
     def kill_service(self, name: str) -> None:
         """With lag: a kill may come just after a commit that left nothing to do, and is made again then."""
         for _ in range(5):
-            eventually(lambda: self.at_work(name), f"{name} to be at work")
+            eventually(lambda: self.at_work(name), f"{name} to be at work", STRANDED_SECONDS)
             self._killed(name)
             self.services[name].kill()
             lag = self.left(name)
@@ -206,6 +215,8 @@ class Scene:
         self.kills.append((what, time.time()))
 
     def settled(self) -> bool:
+        for name in self.services:
+            self.keep_running(name)
         try:
             return all(not self.writes(name) and not self.left(name) for name in self.services)
         except KafkaException:
@@ -256,7 +267,7 @@ def play(scene: Scene) -> Sequence[int]:
                 each.result(120)
         finally:
             sender.closed = True
-    eventually(scene.settled, "all to be done", 180)
+    eventually(scene.settled, "all to be done", STRANDED_SECONDS)
     assert all(service.alive() for service in (*scene.services.values(), scene.monitor))
     assert scene.idle == [], "killed without lag"
     return sender.acknowledged

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
-from ..contract import Connector, MalformedWebhook, Raw, Secrets, Sender, Translate, UntrustedWebhook, WebhookRequest
+from ..contract import Connector, MalformedWebhook, Raw, Sender, Translate, UntrustedWebhook, WebhookRequest
 from ..payloads import moment
 from ..signatures import check_age, check_signature, hmac_base64
 from . import comments, triggers
@@ -181,7 +181,7 @@ connector = Connector(
             "What was missed must be fetched from the API."
         ),
     ),
-    secrets=Secrets(kept=(triggers.INVOCATION,)),
+    needed_headers=(triggers.INVOCATION,),
     verify=verify,
     sign=sign,
     decode=decode,

@@ -99,7 +99,8 @@ def show_connection(
 
 def _url(hub: Hub, name: str) -> str:
     found = hub.configuration
-    return f"{found.hub.public_url if found.declares_hub else gateway_address(hub)}/in/{name}"
+    given = found.declares_hub or "public_url" in hub.settings.model_fields_set
+    return f"{found.hub.public_url if given else gateway_address(hub)}/in/{name}"
 
 
 def _state(section: ConnectionSection, ignored: Collection[str]) -> str:

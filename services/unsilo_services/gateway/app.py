@@ -20,7 +20,7 @@ from ..config_topic import ConfigFollower
 from ..kafka import Kafka, KafkaUnavailable
 from ..logs import configure_logs
 from ..metrics import REQUESTS
-from ..own_topics import create_own
+from ..missing_topics import create_missing
 from ..settings import HubSettings
 from ..stranded import StrandedWatch
 from .answers import NO_ADDRESS, PROBLEM_TYPE, PROBLEMS, UNKNOWN, WRONG_METHOD, Problem
@@ -44,7 +44,7 @@ def create_app(kafka: Kafka, topics: Topics, follower: ConfigFollower) -> FastAP
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await asyncio.to_thread(follower.start)
-        await asyncio.to_thread(create_own, kafka, follower.current, topics)
+        await asyncio.to_thread(create_missing, kafka, follower.current, topics)
         reception = Reception(follower, await asyncio.to_thread(Store, kafka), topics)
         state.reception = reception
         probe = asyncio.create_task(_probe(kafka, topics, state, reception, follower))
@@ -62,7 +62,7 @@ def create_app(kafka: Kafka, topics: Topics, follower: ConfigFollower) -> FastAP
     async def receive(connection: str, request: Request) -> Response:
         """Takes a vendor's delivery. 202 once Kafka has it with acks=all."""
         headers = dict(request.headers)
-        address = request.client.host if request.client else "unknown"
+        address = request.client.host if request.client else UNKNOWN
         assert state.reception is not None  # noqa: S101  # the lifespan made it before the first request
         size = head_bytes(request.scope["headers"])
         return _response(await state.reception.receive(Arrival(connection, headers, _chunks(request), address, size)))
@@ -182,8 +182,8 @@ async def _probe(kafka: Kafka, topics: Topics, state: _State, reception: Recepti
             await asyncio.to_thread(kafka.wait, _PROBE_SECONDS)
             if reception.store.broken:
                 log.error("the producer is given up, has lost Kafka or a topic: another takes its place")
+                await asyncio.to_thread(create_missing, kafka, follower.current, topics)
                 reception.store = await asyncio.to_thread(Store, kafka)
-                await asyncio.to_thread(create_own, kafka, follower.current, topics)
             if not state.reachable:
                 log.info("Kafka answers at %s", kafka.bootstrap)
             state.reachable = True

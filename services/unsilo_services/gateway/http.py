@@ -97,15 +97,15 @@ class BoundedHttp(HttpToolsProtocol):
     def begin_again(self, rest: bytes) -> None:
         """Reads a request once more whose head asked for another protocol, as if it had not: that is ours to choose.
 
-        RFC 9110 section 7.8. `rest` is what came behind the head. A CONNECT, which is nothing else, is refused.
+        RFC 9110 section 7.8. `rest` is what came behind the head. CONNECT asks for nothing but that, and is refused.
         """
         if self.transport.is_closing():
             return
-        asked = self.parser
-        if asked.get_method() == b"CONNECT":
+        method = self.parser.get_method()
+        if method == b"CONNECT":
             self._refuse(BROKEN_HTTP, "framing_broken")
             return
-        lines = [b"%b %b HTTP/%b" % (asked.get_method(), self.url, asked.get_http_version().encode())]
+        lines = [b"%b %b HTTP/%b" % (method, self.url, self.parser.get_http_version().encode())]
         lines += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
         self.parser = _Parser(self)
         self.parser.feed_data(b"\r\n".join([*lines, b"", rest]))
