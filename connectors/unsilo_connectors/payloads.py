@@ -2,8 +2,10 @@
 
 import re
 from codecs import BOM_UTF8
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -12,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from .contract import MalformedWebhook
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
+ValueT = TypeVar("ValueT")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # What most vendors send, and what Python reads by itself in a fraction of the time.
@@ -29,13 +32,17 @@ def read_json(body: bytes) -> Any:
     cuts a text off within an emoji, is read as U+FFFD. MalformedWebhook for what is not JSON, `NaN` and broken UTF-8
     included, and for numbers that no machine would take.
     """
+    return _mending(_parsed, body)
+
+
+def _mending(read: Callable[[bytes], ValueT], body: bytes) -> ValueT:
     try:
-        return _parsed(body)
+        return read(body)
     except MalformedWebhook:
         mended = _mended(body)
         if mended == body:
             raise
-        return _parsed(mended)
+        return read(mended)
 
 
 def _mended(body: bytes) -> bytes:
@@ -87,13 +94,7 @@ def read_model(model: type[ModelT], body: bytes) -> ModelT:
 
     Of its JSON holds what `read_json` says.
     """
-    try:
-        return _validated(model, body)
-    except MalformedWebhook:
-        mended = _mended(body)
-        if mended == body:
-            raise
-        return _validated(model, mended)
+    return _mending(partial(_validated, model), body)
 
 
 def _validated(model: type[ModelT], body: bytes) -> ModelT:

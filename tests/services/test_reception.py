@@ -308,13 +308,12 @@ def test_a_producer_that_librdkafka_gives_up_is_replaced(inside: Inside, monkeyp
 def test_a_topic_that_somebody_deleted_is_made_again(inside: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "_GIVEN_UP_MS", 1000)
     inside.hub.connect(section("fleeting", "zendesk"))
-    inside.hub.kafka.create([inside.hub.topics.raw("fleeting")])
+    topic = inside.hub.topics.raw("fleeting")
+    inside.hub.kafka.create([topic])
     with another(inside.hub) as gateway:
         gateway.knows("fleeting")
         assert gateway.post("fleeting", BODY, signed("zendesk", BODY)).status_code == 202
-        inside.hub.kafka.admin.delete_topics([inside.hub.topics.raw_name("fleeting")])[
-            inside.hub.topics.raw_name("fleeting")
-        ].result()
+        inside.hub.kafka.admin.delete_topics([topic.name])[topic.name].result()
         eventually(
             lambda: gateway.post("fleeting", BODY, signed("zendesk", BODY)).status_code == 202, "a topic to store it on"
         )

@@ -48,11 +48,9 @@ def test_a_cluster_that_is_named_counts_before_the_hub_that_runs_here(
     assert kafka_options(settings)["bootstrap.servers"] == "elsewhere:9092"
 
 
-@pytest.mark.parametrize(
-    ("given", "told"), [(None, "http://127.0.0.1:"), ("https://hub.example.org", "https://hub.ex")]
-)
+@pytest.mark.parametrize("given", [None, "https://hub.example.org"])
 def test_services_that_are_told_no_address_for_vendors_take_the_gateways(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, given: str | None, told: str
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, given: str | None
 ) -> None:
     started: dict[str, Mapping[str, str]] = {}
 
@@ -69,6 +67,4 @@ def test_services_that_are_told_no_address_for_vendors_take_the_gateways(
         with monkeypatch.context() as process:
             for name, value in environment.items():
                 process.setenv(name, value)
-            found = Configuration.empty().hub.public_url
-            assert found == given or found == hub.gateway
-            assert found.startswith(told)
+            assert Configuration.empty().hub.public_url == (given or hub.gateway)
